@@ -1,0 +1,1 @@
+"""Image files and pairs of them, as arrays and keys."""

@@ -1,0 +1,112 @@
+"""Loss terms that several recipes share, each a scalar from (B, 1, H, W) images.
+
+A term used by one network only sits in that network's file. `peak` is the top of the value range:
+1 for most networks, 255 for RFN-Nest.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def gaussian_window(size: int = 11, sigma: float = 1.5) -> Tensor:
+    """Return a 1-D Gaussian of `size` taps that sums to 1."""
+    x = torch.arange(size, dtype=torch.float64) - (size - 1) / 2
+    window = torch.exp(-x.square() / (2 * sigma**2))
+    return (window / window.sum()).float()
+
+
+def _blur(image: Tensor, window: Tensor) -> Tensor:
+    """Return the valid separable convolution of each channel with a 1-D window."""
+    channels = image.shape[1]
+    window = window.to(image)
+    rows = window.view(1, 1, 1, -1).expand(channels, 1, 1, -1)
+    image = F.conv2d(image, rows, groups=channels)
+    return F.conv2d(image, rows.transpose(2, 3), groups=channels)
+
+
+def ssim_map(a: Tensor, b: Tensor, peak: float = 1.0, same_size: bool = False) -> Tensor:
+    """Return the structural similarity at each pixel: Gaussian 11x11 window, sigma 1.5.
+
+    Args:
+        a: (B, 1, H, W).
+        b: The same shape.
+        peak: Top of the value range.
+        same_size: Reflect the border, so that the map has H x W instead of (H-10) x (W-10).
+
+    Source:
+        Wang et al., IEEE Trans. Image Processing 13, 2004.
+    """
+    moments = torch.cat([a, b, a * a, b * b, a * b], 1).float()
+    if same_size:
+        moments = F.pad(moments, (5, 5, 5, 5), mode="reflect")
+    mean_a, mean_b, aa, bb, ab = _blur(moments, gaussian_window()).split(1, 1)
+    c1, c2 = (0.01 * peak) ** 2, (0.03 * peak) ** 2
+    variance = aa - mean_a.square() + bb - mean_b.square()
+    covariance = ab - mean_a * mean_b
+    luminance = (2 * mean_a * mean_b + c1) / (mean_a.square() + mean_b.square() + c1)
+    return luminance * (2 * covariance + c2) / (variance + c2)
+
+
+def ssim_loss(a: Tensor, b: Tensor, peak: float = 1.0) -> Tensor:
+    """Return 1 - SSIM, averaged."""
+    return 1 - ssim_map(a, b, peak).mean()
+
+
+def weighted_ssim_loss(fused: Tensor, ir: Tensor, vis: Tensor, peak: float = 1.0) -> Tensor:
+    """Return 1 - SSIM to both sources, each weighted by its share of the local variance."""
+    window = gaussian_window()
+
+    def variance(image: Tensor) -> Tensor:
+        mean, square = _blur(torch.cat([image, image * image], 1).float(), window).split(1, 1)
+        return (square - mean.square()).clamp_min(0)
+
+    of_ir, of_vis = variance(ir), variance(vis)
+    share = (of_ir + 1e-6 * peak**2) / (of_ir + of_vis + 2e-6 * peak**2)
+    score = share * ssim_map(fused, ir, peak) + (1 - share) * ssim_map(fused, vis, peak)
+    return 1 - score.mean()
+
+
+def sobel(image: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the horizontal and vertical Sobel responses (weights 1 2 1), replicate border."""
+    padded = F.pad(image, (1, 1, 1, 1), mode="replicate")
+    across = padded[..., 2:] - padded[..., :-2]
+    along = padded[..., 2:, :] - padded[..., :-2, :]
+    return (
+        across[..., :-2, :] + 2 * across[..., 1:-1, :] + across[..., 2:, :],
+        along[..., :-2] + 2 * along[..., 1:-1] + along[..., 2:],
+    )
+
+
+def sobel_magnitude(image: Tensor) -> Tensor:
+    """Return |gx| + |gy| of the Sobel responses."""
+    gx, gy = sobel(image)
+    return gx.abs() + gy.abs()
+
+
+def max_gradient_loss(fused: Tensor, ir: Tensor, vis: Tensor) -> Tensor:
+    """Return the distance of |gradient| from the larger of the two sources', averaged."""
+    target = torch.maximum(sobel_magnitude(ir), sobel_magnitude(vis))
+    return F.l1_loss(sobel_magnitude(fused), target)
+
+
+def signed_gradient_loss(fused: Tensor, ir: Tensor, vis: Tensor) -> Tensor:
+    """Return the distance of the gradient from the stronger source's, sign and axis kept."""
+    total = fused.new_zeros(())
+    for of_fused, of_ir, of_vis in zip(sobel(fused), sobel(ir), sobel(vis), strict=True):
+        target = torch.where(of_ir.abs() > of_vis.abs(), of_ir, of_vis)
+        total = total + F.l1_loss(of_fused, target)
+    return total
+
+
+def max_intensity_loss(fused: Tensor, ir: Tensor, vis: Tensor) -> Tensor:
+    """Return the distance from the brighter of the two sources, averaged."""
+    return F.l1_loss(fused, torch.maximum(ir, vis))
+
+
+def correlation(a: Tensor, b: Tensor) -> Tensor:
+    """Return the Pearson correlation of two feature maps, per channel, averaged. Differentiable."""
+    a = a - a.mean((-2, -1), keepdim=True)
+    b = b - b.mean((-2, -1), keepdim=True)
+    energy = a.square().sum((-2, -1)) * b.square().sum((-2, -1))
+    return ((a * b).sum((-2, -1)) / (energy + 1e-12).sqrt()).mean()

@@ -1,0 +1,1 @@
+"""What happens to a folder of pairs: decode, register, fuse, score, train."""
