@@ -1,0 +1,35 @@
+"""Folders of data and fixtures that live beside the repository, and the devices to test on."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+SHARED = Path(os.environ.get("FUSECLI_SHARED", Path(__file__).parents[2] / "shared"))
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """Return the folder of picture sets, or skip where there is none."""
+    folder = Path(os.environ.get("FUSECLI_DATA", SHARED / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no picture sets in {folder}; set FUSECLI_DATA")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def reference_dir() -> Path:
+    """Return the folder of golden values and published checkpoints, or skip."""
+    folder = SHARED / "reference"
+    if not folder.is_dir():
+        pytest.skip(f"no reference fixtures in {folder}; set FUSECLI_SHARED")
+    return folder
+
+
+@pytest.fixture(params=["cpu", "cuda"])
+def device(request: pytest.FixtureRequest) -> torch.device:
+    """Return each device in turn; CUDA is skipped where there is none."""
+    if request.param == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    return torch.device(request.param)
