@@ -7,6 +7,7 @@ where the output is read from:
     out(x, y) = image(x + dx(x, y), y + dy(x, y))        pixel centres at integers
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -21,14 +22,14 @@ _MODES = {"nearest": "nearest", "linear": "bilinear", "cubic": "bicubic"}
 _BORDERS = {"zeros": "zeros", "replicate": "border", "reflect": "reflection"}
 
 
-def positions(height: int, width: int, like: Tensor) -> Tensor:
+def positions(size: Sequence[int], like: Tensor) -> Tensor:
     """Return the pixel centres of a grid, (1, 2, H, W), channel 0 is x, channel 1 is y.
 
     Args:
-        height: Rows.
-        width: Columns.
+        size: Height and width.
         like: Tensor whose device and dtype the result takes.
     """
+    height, width = size
     rows = torch.arange(height, device=like.device, dtype=like.dtype)
     columns = torch.arange(width, device=like.device, dtype=like.dtype)
     y, x = torch.meshgrid(rows, columns, indexing="ij")
@@ -63,7 +64,7 @@ def resample(
     batch = max(image.shape[0], field.shape[0])
     height, width = image.shape[-2:]
     place = field.to(dtype)
-    place = place + positions(field.shape[-2], field.shape[-1], place)
+    place = place + positions(field.shape[-2:], place)
     # Half-pixel normalisation (align_corners=False) needs no division by size - 1, which a
     # one-pixel side would turn into a division by zero.
     size = place.new_tensor([width, height]).view(1, 2, 1, 1)
