@@ -110,3 +110,19 @@ def correlation(a: Tensor, b: Tensor) -> Tensor:
     b = b - b.mean((-2, -1), keepdim=True)
     energy = a.square().sum((-2, -1)) * b.square().sum((-2, -1))
     return ((a * b).sum((-2, -1)) / (energy + 1e-12).sqrt()).mean()
+
+
+def range_loss(fused: Tensor, low: float = 0.0, high: float = 1.0) -> Tensor:
+    """Return how far values lie outside `low` to `high`, averaged over all pixels."""
+    return ((low - fused).clamp_min(0) + (fused - high).clamp_min(0)).mean()
+
+
+def offered_terms(fused: Tensor, ir: Tensor, vis: Tensor) -> dict[str, Tensor]:
+    """Return the terms that recipes of 0..1 networks offer with weight 0, for `--loss NAME=W`."""
+    return {
+        "gradient": signed_gradient_loss(fused, ir, vis),
+        "max_gradient": max_gradient_loss(fused, ir, vis),
+        "intensity": max_intensity_loss(fused, ir, vis),
+        "wssim": weighted_ssim_loss(fused, ir, vis),
+        "range": range_loss(fused),
+    }
