@@ -117,12 +117,23 @@ def range_loss(fused: Tensor, low: float = 0.0, high: float = 1.0) -> Tensor:
     return ((low - fused).clamp_min(0) + (fused - high).clamp_min(0)).mean()
 
 
-def offered_terms(fused: Tensor, ir: Tensor, vis: Tensor) -> dict[str, Tensor]:
-    """Return the terms that recipes of 0..1 networks offer with weight 0, for `--loss NAME=W`."""
+def fusion_terms(fused: Tensor, ir: Tensor, vis: Tensor) -> dict[str, Tensor]:
+    """Return every term that recipes of 0..1 networks weigh; `--loss NAME=W` sets a weight.
+
+    `ssim` and `pixel` are sums over both sources. They draw towards the average of the two, the
+    gradient terms towards the sharper source, `intensity` towards the brighter one; `wssim` keeps
+    what stands out in either.
+    """
     return {
+        "ssim": ssim_loss(fused, ir) + ssim_loss(fused, vis),
+        "pixel": F.l1_loss(fused, ir) + F.l1_loss(fused, vis),
         "gradient": signed_gradient_loss(fused, ir, vis),
         "max_gradient": max_gradient_loss(fused, ir, vis),
         "intensity": max_intensity_loss(fused, ir, vis),
         "wssim": weighted_ssim_loss(fused, ir, vis),
         "range": range_loss(fused),
     }
+
+
+# The terms a recipe offers without using them.
+OFFERED = {"gradient": 0.0, "max_gradient": 0.0, "intensity": 0.0, "wssim": 0.0, "range": 0.0}

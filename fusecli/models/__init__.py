@@ -73,7 +73,7 @@ class Stage:
         weights: Weight of each term; a term with weight 0 is offered but off.
         trains: Prefixes of the parameters that learn; the others are frozen and their modules
             kept in eval mode. `("",)` is all of them.
-        epochs: Passes over the pairs.
+        epochs: Passes over the pairs; 0 runs only when asked for by name with its own length.
         batch_size: Crops in a step.
         crop: Edge of the square crops, in pixels.
         lr: Learning rate at the start (after `warmup` steps of linear rise).

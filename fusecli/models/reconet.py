@@ -106,23 +106,12 @@ def _attend(conv: nn.Conv2d, source: Tensor, fused: Tensor) -> Tensor:
 
 # Weight of the structural term against the pixel term (paper, section 4.1).
 GAMMA = 0.28
-FUSION_WEIGHTS = {"ssim": GAMMA, "pixel": 1 - GAMMA}
-OFFERED_WEIGHTS = {"gradient": 0.0, "max_gradient": 0.0, "intensity": 0.0, "wssim": 0.0,
-                   "range": 0.0}  # fmt: skip
-
-
-def fusion_terms(fused: Tensor, ir: Tensor, vis: Tensor) -> dict[str, Tensor]:
-    """Return the paper's two terms, and the offered ones."""
-    return {
-        "ssim": losses.ssim_loss(fused, ir) + losses.ssim_loss(fused, vis),
-        "pixel": (fused - ir).abs().mean() + (fused - vis).abs().mean(),
-        **losses.offered_terms(fused, ir, vis),
-    }
+FUSION_WEIGHTS = losses.OFFERED | {"ssim": GAMMA, "pixel": 1 - GAMMA}
 
 
 def fusion_loss(network: nn.Module, sample: Sample) -> dict[str, Tensor]:
     """Return the terms of fusing a pair as it is."""
-    return fusion_terms(network(sample.ir, sample.vis), sample.ir, sample.vis)
+    return losses.fusion_terms(network(sample.ir, sample.vis), sample.ir, sample.vis)
 
 
 def _published(prefix: str, dilated: list[str], last: str, norms: int) -> dict[str, str]:
@@ -187,7 +176,7 @@ SPEC = ModelSpec(
         Stage(
             "fuse",
             fusion_loss,
-            FUSION_WEIGHTS | OFFERED_WEIGHTS,
+            FUSION_WEIGHTS,
             epochs=300,
             batch_size=8,
             crop=256,
