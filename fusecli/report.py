@@ -426,11 +426,6 @@ class Stopwatch:
         self._start = time.perf_counter()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         spent = 1000 * (time.perf_counter() - self._start)
         self.ms[self._name] = round(self.ms.get(self._name, 0.0) + spent, 3)

@@ -85,7 +85,7 @@ def homography(origin: NDArray[np.float64], target: NDArray[np.float64]) -> Matr
     return np.append(solution, 1.0).reshape(3, 3)
 
 
-def grid_scaling(fixed: tuple[int, int], moving: tuple[int, int]) -> Matrix:
+def grid_scaling(fixed: Sequence[int], moving: Sequence[int]) -> Matrix:
     """Return the map that lays one grid over another: outer edges meet outer edges.
 
     Args:
@@ -97,7 +97,7 @@ def grid_scaling(fixed: tuple[int, int], moving: tuple[int, int]) -> Matrix:
     return np.array([[x, 0.0, (x - 1) / 2], [0.0, y, (y - 1) / 2], [0.0, 0.0, 1.0]])
 
 
-def check_matrix(matrix: Matrix, height: int, width: int) -> Matrix:
+def check_matrix(matrix: Matrix, size: Sequence[int]) -> Matrix:
     """Return the matrix, scaled to end in 1, when it maps every pixel of a grid to one place.
 
     Raises:
@@ -113,18 +113,18 @@ def check_matrix(matrix: Matrix, height: int, width: int) -> Matrix:
     if abs(np.linalg.det(matrix)) < 1e-12 * np.abs(matrix).max() ** 3 or not matrix[2, 2]:
         raise InputError("the transform matrix is singular", code="register.matrix")
     matrix = matrix / matrix[2, 2]
-    depth = corners(height, width) @ matrix[2, :2] + 1
+    depth = corners(size) @ matrix[2, :2] + 1
     if depth.min() <= 1e-6:
         raise InputError(
-            f"the horizon of the transform crosses the {width}x{height} image",
+            f"the horizon of the transform crosses the {size[1]}x{size[0]} image",
             code="register.matrix",
         )
     return matrix
 
 
-def corners(height: int, width: int) -> NDArray[np.float64]:
-    """Return the centres of the four corner pixels as (4, 2) points (x, y), clockwise."""
-    right, bottom = width - 1.0, height - 1.0
+def corners(size: Sequence[int]) -> NDArray[np.float64]:
+    """Return the centres of the corner pixels of a (H, W) grid: (4, 2) points (x, y), clockwise."""
+    bottom, right = size[0] - 1.0, size[1] - 1.0
     return np.array([[0.0, 0.0], [right, 0.0], [right, bottom], [0.0, bottom]])
 
 
@@ -134,20 +134,19 @@ def transform_points(matrix: Matrix, points: NDArray[np.float64]) -> NDArray[np.
     return np.asarray(mapped[:, :2] / mapped[:, 2:])
 
 
-def matrix_field(matrix: Matrix, height: int, width: int, like: Tensor | None = None) -> Tensor:
+def matrix_field(matrix: Matrix, size: Sequence[int], like: Tensor | None = None) -> Tensor:
     """Return the field of a homography, (1, 2, H, W).
 
     Args:
         matrix: 3x3, output grid to image that is read; `check_matrix` rules out a horizon.
-        height: Rows of the output grid.
-        width: Columns of the output grid.
+        size: Height and width of the output grid.
         like: Tensor whose device and dtype the result takes; float32 on the CPU without it.
     """
     if like is None:
         like = torch.empty(0)
     # float64 first: x + dx is a difference of large numbers for a distant perspective
     wide = torch.empty(0, dtype=torch.float64, device="cpu")
-    grid = positions((height, width), wide)[0]
+    grid = positions(size, wide)[0]
     rows = torch.from_numpy(np.ascontiguousarray(matrix, np.float64))
     mapped = torch.einsum("ij,jhw->ihw", rows[:, :2], grid) + rows[:, 2].view(3, 1, 1)
     return (mapped[:2] / mapped[2:] - grid)[None].to(like)

@@ -140,12 +140,12 @@ def bump(height: int, width: int, amplitude: float, sigma: float = 16, seed: int
 
 
 TURN = linear((40, 30), shift=(5, -3), rotate=12, scale=1.1, shear=4)
-KEYSTONE = homography(corners(61, 81), corners(61, 81) + [[4, 3], [-5, 2], [1, -6], [2, 2]])
+KEYSTONE = homography(corners((61, 81)), corners((61, 81)) + [[4, 3], [-5, 2], [1, -6], [2, 2]])
 
 
 def test_a_homography_takes_corners_where_it_was_told():
-    target = corners(61, 81) + [[4, 3], [-5, 2], [1, -6], [2, 2]]
-    np.testing.assert_allclose(transform_points(KEYSTONE, corners(61, 81)), target, atol=1e-9)
+    target = corners((61, 81)) + [[4, 3], [-5, 2], [1, -6], [2, 2]]
+    np.testing.assert_allclose(transform_points(KEYSTONE, corners((61, 81))), target, atol=1e-9)
 
 
 def test_the_field_of_a_matrix_agrees_with_opencv():
@@ -153,19 +153,19 @@ def test_the_field_of_a_matrix_agrees_with_opencv():
     expected = cv2.warpPerspective(
         image[0, 0].numpy(), KEYSTONE, (81, 61), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     )
-    actual = resample(image, matrix_field(KEYSTONE, 61, 81))[0, 0].numpy()
+    actual = resample(image, matrix_field(KEYSTONE, (61, 81)))[0, 0].numpy()
     # OpenCV rounds positions to 1/32 pixel
     assert np.abs(actual - expected).mean() < 0.01
 
 
 def test_the_inverse_of_an_affine_field_is_the_inverse_matrix():
-    inverse = invert(matrix_field(TURN, 61, 81).double())
-    expected = matrix_field(np.linalg.inv(TURN), 61, 81).double()
+    inverse = invert(matrix_field(TURN, (61, 81)).double())
+    expected = matrix_field(np.linalg.inv(TURN), (61, 81)).double()
     torch.testing.assert_close(inverse.field, expected, atol=1e-6, rtol=0)
     assert 0.5 < inverse.valid.float().mean() < 1
 
 
-@pytest.mark.parametrize("field", [matrix_field(KEYSTONE, 61, 81), bump(61, 81, 6)])
+@pytest.mark.parametrize("field", [matrix_field(KEYSTONE, (61, 81)), bump(61, 81, 6)])
 def test_there_and_back_is_within_a_twentieth_of_a_pixel(field, device):
     field = field.to(device)
     inverse = invert(field)
@@ -179,7 +179,7 @@ def test_there_and_back_is_within_a_twentieth_of_a_pixel(field, device):
 
 
 def test_the_inverse_agrees_with_scattered_interpolation():
-    field = compose(matrix_field(TURN, 61, 81), bump(61, 81, 5))
+    field = compose(matrix_field(TURN, (61, 81)), bump(61, 81, 5))
     inverse = invert(field)
     y, x = np.mgrid[0:61, 0:81]
     lands = np.stack([x + field[0, 0].numpy(), y + field[0, 1].numpy()], -1).reshape(-1, 2)
@@ -194,10 +194,10 @@ def test_the_inverse_agrees_with_scattered_interpolation():
 
 def test_the_inverse_lives_on_the_other_grid():
     scaling = grid_scaling((30, 40), (61, 81))
-    field = matrix_field(scaling, 30, 40)
+    field = matrix_field(scaling, (30, 40))
     inverse = invert(field, (61, 81))
     assert inverse.field.shape == (1, 2, 61, 81)
-    expected = matrix_field(np.linalg.inv(scaling), 61, 81)
+    expected = matrix_field(np.linalg.inv(scaling), (61, 81))
     torch.testing.assert_close(inverse.field, expected, atol=1e-3, rtol=0)
 
 
@@ -209,21 +209,21 @@ def test_a_fold_is_found_and_never_inverted():
     assert inverse.error < 0.05  # what is called valid is valid
 
 
-@pytest.mark.parametrize("field", [matrix_field(TURN, 61, 81), bump(61, 81, 3)])
+@pytest.mark.parametrize("field", [matrix_field(TURN, (61, 81)), bump(61, 81, 3)])
 def test_gentle_fields_do_not_fold(field):
     assert folds(field).item() == 0
 
 
 def test_the_jacobian_of_an_affine_map_is_its_determinant():
-    area = jacobian(matrix_field(TURN, 61, 81).double())
+    area = jacobian(matrix_field(TURN, (61, 81)).double())
     expected = torch.full_like(area, np.linalg.det(TURN[:2, :2]))
     torch.testing.assert_close(area, expected, atol=1e-5, rtol=0)
 
 
 def test_composition_of_matrices_is_their_product():
     other = linear((40, 30), shift=(-2, 6), rotate=-20)
-    both = compose(matrix_field(TURN, 61, 81), matrix_field(other, 61, 81))
-    expected = matrix_field(other @ TURN, 61, 81)
+    both = compose(matrix_field(TURN, (61, 81)), matrix_field(other, (61, 81)))
+    expected = matrix_field(other @ TURN, (61, 81))
     torch.testing.assert_close(both, expected, atol=1e-3, rtol=0)
 
 
@@ -243,7 +243,7 @@ def test_an_integrated_velocity_is_undone_by_its_negative():
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1)])
 def test_one_pixel_sides_have_fields_too(size):
-    field = matrix_field(translation(1.5, 0.5), *size)
+    field = matrix_field(translation(1.5, 0.5), size)
     assert torch.isfinite(invert(field).field).all()
     torch.testing.assert_close(invert(field).field, -field)
     assert folds(field).item() == 0
@@ -267,11 +267,11 @@ def test_grids_meet_at_their_outer_edges():
 )
 def test_a_matrix_that_loses_pixels_is_refused(matrix):
     with pytest.raises(InputError) as refused:
-        check_matrix(matrix, 20, 30)
+        check_matrix(matrix, (20, 30))
     assert refused.value.code == "register.matrix"
 
 
 def test_inside_marks_what_the_image_holds():
-    mask = inside(matrix_field(translation(2, -1), 5, 6), (5, 6))
+    mask = inside(matrix_field(translation(2, -1), (5, 6)), (5, 6))
     assert mask[0, 0, 1:, :4].all()
     assert mask.sum() == 4 * 4

@@ -94,13 +94,14 @@ def run(
     report.found = total or 0
     taken = 0
 
-    def attempt(item: T) -> Outcome:
-        try:
-            return work(item)
-        except Exception as error:  # one bad pair must not end a run of a million
-            return Outcome(item.key, "failed", error=as_failure(error, reporter.verbose > 1))
-
     with graceful_stop() as stop, reporter.progress(report.command, total) as progress:
+
+        def attempt(item: T) -> Outcome:
+            try:
+                return work(item)
+            except Exception as error:  # one bad pair must not end a run of a million
+                stop.requested = stop.requested or fail_fast
+                return Outcome(item.key, "failed", error=as_failure(error, reporter.verbose > 1))
 
         def until_stopped() -> Iterator[T]:
             nonlocal taken
@@ -121,8 +122,6 @@ def run(
             report.add(outcome)
             progress.item(outcome)
             reporter.item(outcome)
-            if fail_fast and outcome.status == "failed":
-                stop.requested = True
     report.signal = stop.signal
     report.found = report.found or taken
     report.seconds = time.monotonic() - start
