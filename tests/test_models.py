@@ -1,5 +1,7 @@
 """What every network must keep to: one parametrised test for each rule that they all share."""
 
+import copy
+import functools
 from typing import Any
 
 import pytest
@@ -52,9 +54,14 @@ every_network = pytest.mark.parametrize(
 
 def build(name: str, options: dict[str, str]) -> tuple[ModelSpec, nn.Module]:
     """Return a network in eval mode whose every parameter and statistic is alive."""
+    return models.find(name), copy.deepcopy(_alive(name, tuple(options.items())))
+
+
+@functools.cache
+def _alive(name: str, options: tuple[tuple[str, str], ...]) -> nn.Module:
     spec = models.find(name)
     torch.manual_seed(0)
-    network = spec.network(models.parse_options(spec, options)).train()
+    network = spec.network(models.parse_options(spec, dict(options))).train()
     for parameter in network.parameters():
         if not parameter.count_nonzero() or parameter.std(correction=0) < 1e-4:
             nn.init.normal_(parameter, parameter.detach().mean().item(), 0.05)
@@ -62,7 +69,7 @@ def build(name: str, options: dict[str, str]) -> tuple[ModelSpec, nn.Module]:
     with torch.no_grad():
         for _ in range(10):  # batch norms see what they normalise, so that no last ReLU is shut
             network(*images(spec, edge, edge, batch=2))
-    return spec, network.eval()
+    return network.eval()
 
 
 def images(spec: ModelSpec, height: int, width: int, batch: int = 1) -> tuple[Tensor, Tensor]:

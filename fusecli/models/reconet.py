@@ -143,10 +143,10 @@ def adapt(state: Mapping[str, Any]) -> dict[str, Tensor]:
     Raises:
         MissingError: `weights.layout`, when keys are missing or unknown.
     """
-    state = state.get("state_dict", state)
-    if not any(key.startswith("fuser.") for key in state):
-        return translate(state, V0_LAYOUT, title="ReCoNet v0")
-    fuser = {key: value for key, value in state.items() if not key.startswith("register.")}
+    entries = state.get("state_dict", state)
+    if not any(key.startswith("fuser.") for key in entries):
+        return translate(entries, V0_LAYOUT, title="ReCoNet v0")
+    fuser = {key: value for key, value in entries.items() if not key.startswith("register.")}
     normed = "fuser.decoder.conv_d.0.group.1.weight" in fuser
     return translate(fuser, V1_NORM_LAYOUT if normed else V1_LAYOUT, title="ReCoNet v1 fuser")
 
