@@ -116,6 +116,10 @@ def field_terms(field: Tensor, moved: Tensor, sample: Sample) -> dict[str, Tenso
     `smooth` the total variation; both are means over pixels, in units of half the image's extent
     unless the option `field_units` says pixels. `edges` compares the moved image with the true
     one, and belongs to the authors' later code.
+
+    The unit decides the balance, because one term is squared and the other is not: normalised,
+    `smooth` outweighs displacements of a pixel or two and the register stays still; in pixels it
+    learns them.
     """
     height, width = field.shape[-2:]
     truth = torch.zeros_like(field) if sample.field is None else sample.field
