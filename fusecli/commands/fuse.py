@@ -35,6 +35,7 @@ def fuse(
             "--model",
             "-m",
             metavar="NAME",
+            autocompletion=models.fusers,
             rich_help_panel=PANEL,
             help=f"Network: {', '.join(models.fusers())}.",
             show_default=True,
@@ -45,6 +46,7 @@ def fuse(
         typer.Option(
             "--weights",
             metavar="SPEC",
+            autocompletion=lambda: ["random"],
             rich_help_panel=PANEL,
             help="File, name in the weight manifest, or random (untrained).",
         ),
@@ -63,6 +65,7 @@ def fuse(
         typer.Option(
             "--tile",
             metavar="N",
+            autocompletion=lambda: ["auto", "off"],
             rich_help_panel=PANEL,
             help="Edge of the pieces of large images: auto, off or pixels.",
         ),

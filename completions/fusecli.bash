@@ -1,0 +1,116 @@
+# Completion of fusecli for bash, written by `python -m fusecli.completions`.
+
+# Set words, paths and list to what option $2 of command $1 takes; fail if it takes nothing.
+_fusecli_value() {
+    case "$1 $2" in
+        "fuse --model" | "fuse -m") words='mfeif reconet reconet-plus rfn-nest' ;;
+        "fuse --weights") words='random' paths=-f ;;
+        "fuse --batch-size") : ;;
+        "fuse --tile") words='auto off' ;;
+        "fuse --tile-overlap") : ;;
+        "fuse --compare") words='none side checker zoom' ;;
+        "fuse --pairs") paths=-f ;;
+        "fuse --limit") : ;;
+        "fuse --ir-suffix") : ;;
+        "fuse --vis-suffix") : ;;
+        "fuse --pair-regex") : ;;
+        "fuse --pair-by") words='key order' ;;
+        "fuse --unpaired") words='error skip' ;;
+        "fuse --out" | "fuse -o") paths=-f ;;
+        "fuse --name") : ;;
+        "fuse --format") words='auto png tiff jpeg webp npy' ;;
+        "fuse --quality") : ;;
+        "fuse --ir-range") : ;;
+        "fuse --vis-range") : ;;
+        "fuse --out-dtype") words='auto uint8 uint16 float32' ;;
+        "fuse --tone") words='model clip stretch' ;;
+        "fuse --chroma") words='auto keep drop' ;;
+        "fuse --alpha") words='drop keep' ;;
+        "fuse --fit") words='error ir-to-vis vis-to-ir' ;;
+        "fuse --grid") words='vis ir' ;;
+        "fuse --metadata") words='keep drop' ;;
+        "fuse --jobs" | "fuse -j") : ;;
+        "fuse --device") : ;;
+        "fuse --precision") words='fp32 bf16 fp16 auto' ;;
+        "fuse --seed") : ;;
+        "fuse --progress") words='auto bar plain jsonl none' ;;
+        *) return 1 ;;
+    esac
+}
+
+# The same for argument number $2 of command $1.
+_fusecli_argument() {
+    case "$1 $2" in
+        "fuse 0") paths=-f ;;
+        "fuse 1") paths=-f ;;
+    esac
+}
+
+_fusecli_options() {
+    case "$1" in
+        "") echo '--version --install-completion --show-completion --help -h' ;;
+        "fuse") echo '--model -m --weights --batch-size --tile --tile-overlap --compare --recursive -r --pairs --limit --ir-suffix --vis-suffix --pair-regex --pair-by --unpaired --out -o --overwrite --name --format --quality --ir-range --vis-range --out-dtype --tone --chroma --alpha --fit --grid --ir-luma --metadata --jobs -j --device --precision --seed --fail-fast --dry-run -n --json --print --print0 --progress --quiet -q --verbose -v --help -h' ;;
+    esac
+}
+
+_fusecli_commands() {
+    case "$1" in
+        "") echo 'fuse' ;;
+    esac
+}
+
+_fusecli() {
+    local at= place=0 option= glue= word cur words= paths= list= i IFS=$' \t\n'
+    local -a line=()
+    for ((i = 0; i <= COMP_CWORD; i++)); do # bash makes three words of cuda:0
+        word=${COMP_WORDS[i]}
+        if [[ -n $glue || ($word == :* && i -gt 0) ]]; then
+            line[${#line[@]}-1]+=$word
+        else
+            line+=("$word")
+        fi
+        [[ $word == *: ]] && glue=1 || glue=
+    done
+    cur=${line[${#line[@]}-1]}
+    for ((i = 1; i < ${#line[@]} - 1; i++)); do
+        word=${line[i]}
+        if [[ $word == -* ]]; then
+            if _fusecli_value "$at" "$word"; then
+                [[ ${line[i + 1]} == "=" ]] && ((i++)) # and three of --option=value
+                ((++i >= ${#line[@]} - 1)) && option=$word
+            fi
+        elif [[ " $(_fusecli_commands "$at") " == *" $word "* ]]; then
+            at="${at:+$at }$word" place=0
+        else
+            ((place++))
+        fi
+    done
+    words= paths= list=
+    [[ -n $option && $cur == "=" ]] && cur=
+    if [[ -n $option ]]; then
+        _fusecli_value "$at" "$option"
+    elif [[ $cur == -* ]]; then
+        words=$(_fusecli_options "$at")
+    else
+        _fusecli_argument "$at" "$place"
+        words="$words $(_fusecli_commands "$at")"
+    fi
+    COMPREPLY=()
+    if [[ -n $list && $cur == *,* ]]; then
+        COMPREPLY=($(compgen -P "${cur%,*}," -W "$words" -- "${cur##*,}"))
+    else
+        COMPREPLY=($(compgen -W "$words" -- "$cur"))
+    fi
+    if [[ -n $paths ]]; then
+        IFS=$'\n'
+        COMPREPLY+=($(compgen "$paths" -- "$cur"))
+        compopt -o filenames 2>/dev/null
+    elif [[ ${COMPREPLY[0]-} == *= ]]; then
+        compopt -o nospace 2>/dev/null
+    fi
+    if [[ $cur == *:* && $COMP_WORDBREAKS == *:* ]]; then
+        for i in "${!COMPREPLY[@]}"; do COMPREPLY[i]=${COMPREPLY[i]#"${cur%:*}:"}; done
+    fi
+}
+
+complete -F _fusecli fusecli
