@@ -9,7 +9,8 @@ from __future__ import annotations
 import difflib
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from dataclasses import field as attribute
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -59,7 +60,7 @@ class Sample:
     ir_true: Tensor
     vis_true: Tensor
     field: Tensor | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = attribute(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class Stage:
         weights: Weight of each term; a term with weight 0 is offered but off.
         trains: Prefixes of the parameters that learn; the others are frozen and their modules
             kept in eval mode. `("",)` is all of them.
-        epochs: Passes over the pairs.
+        epochs: Passes over the pairs; 0 runs only when asked for by name with its own length.
         batch_size: Crops in a step.
         crop: Edge of the square crops, in pixels.
         lr: Learning rate at the start (after `warmup` steps of linear rise).
@@ -172,7 +173,7 @@ def names() -> tuple[str, ...]:
 
 
 def fusers() -> tuple[str, ...]:
-    """Return the names that `fuse --model` offers: registers end in `-register` and are left out."""
+    """Return the names that `fuse --model` offers: all but those that end in `-register`."""
     return tuple(name for name in names() if not name.endswith("-register"))
 
 

@@ -1,0 +1,145 @@
+"""Items through a bounded set of joblib threads, their outcomes back to the main thread.
+
+One item is in work per thread and nothing is queued before or after it, so memory does not depend
+on how many items there are. What a thread returns is a small record; pixels never leave it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Protocol, TypeVar
+
+from joblib import Parallel, delayed
+
+from fusecli.errors import FusecliError
+from fusecli.report import Outcome, Reporter, RunReport
+
+
+class Item(Protocol):
+    """Anything with a key."""
+
+    @property
+    def key(self) -> str:
+        """Name of the item, unique in a run."""
+        ...
+
+
+T = TypeVar("T", bound=Item)
+
+
+class Stop:
+    """Set when no further item may start: by a signal, or by `--fail-fast`."""
+
+    def __init__(self) -> None:
+        self.requested = False
+        self.signal: int | None = None
+
+
+@contextmanager
+def graceful_stop() -> Iterator[Stop]:
+    """Turn the first SIGINT or SIGTERM into a request to stop; the second leaves at once.
+
+    Signals reach the main thread only; elsewhere (a notebook's worker) nothing is installed.
+    """
+    stop = Stop()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if stop.signal is not None:
+            os._exit(128 + number)
+        stop.requested, stop.signal = True, number
+
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def run(
+    items: Iterable[T],
+    work: Callable[[T], Outcome],
+    *,
+    report: RunReport,
+    reporter: Reporter,
+    total: int | None = None,
+    threads: int = 1,
+    fail_fast: bool = False,
+) -> RunReport:
+    """Apply `work` to every item and count what became of each.
+
+    Args:
+        items: Read lazily, one at a time; may be longer than memory.
+        work: Runs in a thread. What it raises becomes the item's failure.
+        report: Filled in place.
+        reporter: Shows progress and prints paths.
+        total: Number of items, where it is known.
+        threads: Items in work at the same time.
+        fail_fast: Start no further item after the first failure.
+
+    Returns:
+        `report`, with counts, times and the signal that ended the run, if one did.
+    """
+    start = time.monotonic()
+    report.found = total or 0
+    taken = 0
+
+    with graceful_stop() as stop, reporter.progress(report.command, total) as progress:
+
+        def attempt(item: T) -> Outcome:
+            try:
+                return work(item)
+            except Exception as error:  # one bad pair must not end a run of a million
+                stop.requested = stop.requested or fail_fast
+                return Outcome(item.key, "failed", error=as_failure(error, reporter.verbose > 1))
+
+        def until_stopped() -> Iterator[T]:
+            nonlocal taken
+            for item in items:
+                if stop.requested:
+                    return
+                taken += 1
+                yield item
+
+        parallel = Parallel(
+            n_jobs=threads,
+            backend="threading",
+            return_as="generator_unordered",
+            pre_dispatch=threads,
+            batch_size=1,
+        )
+        for outcome in parallel(delayed(attempt)(item) for item in until_stopped()):
+            report.add(outcome)
+            progress.item(outcome)
+            reporter.item(outcome)
+    report.signal = stop.signal
+    report.found = report.found or taken
+    report.seconds = time.monotonic() - start
+    return report
+
+
+def as_failure(error: Exception, with_traceback: bool = False) -> FusecliError:
+    """Return what an item raised as an error with a code: what we foresaw, the system, or a bug."""
+    if isinstance(error, FusecliError):
+        return error
+    if isinstance(error, MemoryError):
+        return FusecliError(
+            "not enough memory for this image", code="memory", hint="try --tile 512"
+        )
+    if isinstance(error, OSError):
+        place = f": {error.filename}" if error.filename else ""
+        return FusecliError(f"{error.strerror or error}{place}", code="os.error")
+    text = f"{type(error).__name__}: {error}"
+    if with_traceback:
+        text = "".join(traceback.format_exception(error)).rstrip()
+    return FusecliError(f"internal error, please report: {text}", code="internal")

@@ -1,0 +1,100 @@
+"""Large images in pieces: exact where a halo suffices, blended where it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Window:
+    """Where a tile reads and which part of it is kept, in pixels of the whole image.
+
+    Args:
+        outer: (top, bottom, left, right) that the network sees.
+        inner: (top, bottom, left, right) that is kept.
+    """
+
+    outer: tuple[int, int, int, int]
+    inner: tuple[int, int, int, int]
+
+
+def _spans(length: int, tile: int, halo: int, stride: int) -> Iterator[tuple[int, int, int, int]]:
+    """Yield (outer start, outer end, inner start, inner end) along one axis."""
+    step = max(stride, tile // stride * stride)
+    for start in range(0, length, step):
+        end = min(start + step, length)
+        # outer corners stay on the pooling grid, so that a tile pools the pixels the whole would
+        outer_start = max(0, (start - halo) // stride * stride)
+        outer_end = min(length, -(-(end + halo) // stride) * stride)
+        yield outer_start, outer_end, start, end
+
+
+def windows(height: int, width: int, tile: int, halo: int, stride: int = 1) -> Iterator[Window]:
+    """Yield the tiles of an image, row by row; their inner parts cover it exactly once."""
+    for top, bottom, inner_top, inner_bottom in _spans(height, tile, halo, stride):
+        for left, right, inner_left, inner_right in _spans(width, tile, halo, stride):
+            yield Window(
+                (top, bottom, left, right), (inner_top, inner_bottom, inner_left, inner_right)
+            )
+
+
+def _ramp(length: int, before: int, after: int, halo: int) -> Tensor:
+    """Return a 1-D weight that rises over the context before and falls over the context after."""
+    weight = torch.ones(length)
+    for size, at_start in ((before, True), (after, False)):
+        if size:
+            span = min(2 * size, length)
+            rise = torch.sin(torch.linspace(0, torch.pi / 2, span + 2)[1:-1]).square()
+            if at_start:
+                weight[:span] *= rise
+            else:
+                weight[-span:] *= rise.flip(0)
+    return weight
+
+
+def run_tiled(
+    network: Callable[[Tensor, Tensor], Tensor],
+    ir: Tensor,
+    vis: Tensor,
+    *,
+    tile: int,
+    halo: int,
+    stride: int = 1,
+    blend: bool = False,
+) -> Tensor:
+    """Apply a network tile by tile.
+
+    Args:
+        network: (B, 1, h, w) twice in, (B, 1, h, w) out.
+        ir: (B, 1, H, W).
+        vis: The same shape.
+        tile: Edge of the part that a tile contributes.
+        halo: Context on each side. With `blend` neighbouring tiles overlap by twice this.
+        stride: Tile corners lie on multiples of this.
+        blend: Weight overlapping tiles with a smooth window instead of keeping the inner part.
+
+    Returns:
+        (B, 1, H, W); with `blend` off, equal to the whole image where `halo` covers the receptive
+        field.
+    """
+    height, width = ir.shape[-2:]
+    fused = torch.zeros_like(ir)
+    total = torch.zeros((height, width), device=ir.device) if blend else None
+    for window in windows(height, width, tile, halo, stride):
+        top, bottom, left, right = window.outer
+        part = network(ir[..., top:bottom, left:right], vis[..., top:bottom, left:right])
+        in_top, in_bottom, in_left, in_right = window.inner
+        if total is None:
+            kept = part[..., in_top - top : in_bottom - top, in_left - left : in_right - left]
+            fused[..., in_top:in_bottom, in_left:in_right] = kept
+            continue
+        rows = _ramp(bottom - top, in_top - top, bottom - in_bottom, halo)
+        columns = _ramp(right - left, in_left - left, right - in_right, halo)
+        weight = (rows[:, None] * columns[None, :]).to(ir.device)
+        fused[..., top:bottom, left:right] += part * weight
+        total[top:bottom, left:right] += weight
+    return fused if total is None else fused / total

@@ -1,0 +1,431 @@
+"""What a run tells the user: progress while it works, a summary, errors, and one JSON document.
+
+Standard output is data, standard error is talk: everything drawn here goes to stderr except the
+documents of `--json` and the paths of `--print`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal, Protocol, Self
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Progress as RichProgress
+from rich.text import Text
+
+from fusecli import __version__
+from fusecli.errors import FusecliError
+
+HEARTBEAT = 30.0  # seconds between two lines of plain progress
+LISTED = 10  # failures shown on the terminal
+JSON_FAILURES = 100  # failures in the JSON document; the manifest has all
+
+ProgressMode = Literal["auto", "bar", "plain", "jsonl", "none"]
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of one item.
+
+    Args:
+        key: The item's key.
+        status: `done`, `skipped` (already up to date) or `failed`.
+        out: Path of the file written.
+        error: Why it failed.
+        ms: Milliseconds spent, by name: `read`, `run`, `write`.
+        notes: Code to message of warnings that the run collects and counts.
+        record: Further JSON-ready values for the manifest.
+    """
+
+    key: str
+    status: Literal["done", "skipped", "failed"] = "done"
+    out: str | None = None
+    error: FusecliError | None = None
+    ms: dict[str, float] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
+    record: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class RunReport:
+    """The result of one command over many items; also the `fusecli/run/1` document."""
+
+    command: str
+    verb: str
+    out: str
+    found: int = 0
+    done: int = 0
+    skipped: int = 0
+    failed: int = 0
+    failures: list[dict[str, Any]] = field(default_factory=list)
+    notes: dict[str, tuple[int, str]] = field(default_factory=dict)
+    seconds: float = 0.0
+    ms: dict[str, float] = field(default_factory=dict)
+    signal: int | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+    started: str = field(default_factory=lambda: datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
+
+    def add(self, outcome: Outcome) -> None:
+        """Count one outcome; keep the first failures, and the times of what was done."""
+        setattr(self, outcome.status, getattr(self, outcome.status) + 1)
+        if outcome.error is not None and len(self.failures) < JSON_FAILURES:
+            failure = {"key": outcome.key, "code": outcome.error.code}
+            self.failures.append({**failure, "message": outcome.error.message})
+        for name, value in outcome.ms.items():
+            self.ms[name] = self.ms.get(name, 0.0) + value
+        for code, message in outcome.notes.items():
+            count, first = self.notes.get(code, (0, message))
+            self.notes[code] = (count + 1, first)
+
+    @property
+    def exit_code(self) -> int:
+        """0 all done, 3 some items failed, 4 all failed, 128 + signal when interrupted."""
+        if self.signal is not None:
+            return 128 + self.signal
+        if not self.failed:
+            return 0
+        return 3 if self.done or self.skipped else 4
+
+    @property
+    def warnings(self) -> list[dict[str, str]]:
+        """Warnings collected from the items, each once with its count."""
+        return [
+            {"code": code, "message": message if count == 1 else f"{message} ({count} items)"}
+            for code, (count, message) in sorted(self.notes.items())
+        ]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the document that `--json` prints."""
+        document: dict[str, Any] = {
+            "schema": "fusecli/run/1",
+            "command": self.command,
+            "version": __version__,
+            "ok": self.exit_code == 0,
+            "exit_code": self.exit_code,
+            "started": self.started,
+            "elapsed_s": round(self.seconds, 3),
+            "counts": {
+                "found": self.found,
+                "done": self.done,
+                "skipped": self.skipped,
+                "failed": self.failed,
+            },
+            "out": self.out,
+            "rate": {
+                "items_per_s": round(self.done / self.seconds, 3) if self.seconds else 0.0,
+                **{f"{name}_s": round(value / 1000, 3) for name, value in self.ms.items()},
+            },
+            "failures": sorted(self.failures, key=lambda failure: failure["key"]),
+            "warnings": self.warnings,
+        }
+        return document | self.extra
+
+    def summary(self) -> str:
+        """Return the closing line."""
+        counts = f"{self.verb} {self.done}, skipped {self.skipped}, failed {self.failed}"
+        return f"{counts} in {self.seconds:.1f} s -> {self.out}"
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as `19m40s`."""
+    whole = int(seconds)
+    hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
+    if hours:
+        return f"{hours}h{minutes:02d}m"
+    return f"{minutes}m{rest:02d}s" if minutes else f"{rest}s"
+
+
+class Progress(Protocol):
+    """Shown while a command works. A context manager; `item` is called from one thread."""
+
+    def __enter__(self) -> Self:
+        """Start."""
+        ...
+
+    def __exit__(self, *exc: object) -> None:
+        """End, whatever happened."""
+        ...
+
+    def item(self, outcome: Outcome) -> None:
+        """Count one item."""
+        ...
+
+
+class SilentProgress:
+    """Nothing at all: `--progress none`, `-q`."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        pass
+
+    def item(self, outcome: Outcome) -> None:
+        """Ignore the item."""
+
+
+class PlainProgress(SilentProgress):
+    """A line at the start, one every 30 s, one at the end: for logs."""
+
+    def __init__(self, command: str, total: int | None) -> None:
+        self.command, self.total = command, total
+        self.count = self.failed = 0
+        self.start = self.last = time.monotonic()
+
+    def __enter__(self) -> Self:
+        print(f"{self.command} 0/{self._total()}", file=sys.stderr, flush=True)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._line()
+
+    def item(self, outcome: Outcome) -> None:
+        """Count one item, and say so when half a minute has passed."""
+        self.count += 1
+        self.failed += outcome.status == "failed"
+        if time.monotonic() - self.last >= HEARTBEAT:
+            self._line()
+
+    def _total(self) -> str:
+        return "?" if self.total is None else str(self.total)
+
+    def _line(self) -> None:
+        self.last = time.monotonic()
+        rate = self.count / max(self.last - self.start, 1e-9)
+        line = f"{self.command} {self.count}/{self._total()}"
+        if self.total:
+            line += f" {100 * self.count / self.total:.1f}%"
+        line += f" {rate:.1f} it/s {self.failed} failed"
+        if self.total and rate and self.count < self.total:
+            line += f" ETA {duration((self.total - self.count) / rate)}"
+        print(line, file=sys.stderr, flush=True)
+
+
+class JsonlProgress(SilentProgress):
+    """One JSON object a line on stderr, for programs that watch a run."""
+
+    def __init__(self, command: str, total: int | None) -> None:
+        self.command, self.total = command, total
+        self.count = self.failed = 0
+
+    def __enter__(self) -> Self:
+        self._event("start", command=self.command, total=self.total)
+        return self
+
+    def item(self, outcome: Outcome) -> None:
+        """Report one item, then the counts so far."""
+        self.count += 1
+        self.failed += outcome.status == "failed"
+        error = outcome.error.as_dict() if outcome.error else None
+        self._event("item", key=outcome.key, status=outcome.status, out=outcome.out, error=error)
+        self._event("progress", count=self.count, total=self.total, failed=self.failed)
+
+    def _event(self, event: str, **values: Any) -> None:
+        line = json.dumps({"v": 1, "event": event, **values}, ensure_ascii=False)
+        print(line, file=sys.stderr, flush=True)
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:.1f}/s" if speed else "", style="progress.data.speed")
+
+
+class BarProgress(SilentProgress):
+    """A Rich bar with count, rate, failures and the time left."""
+
+    def __init__(self, command: str, total: int | None, console: Console) -> None:
+        self.bar = RichProgress(
+            SpinnerColumn(),
+            TextColumn("[bold]{task.description}"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            _Rate(),
+            TextColumn("{task.fields[failed]}"),
+            TimeRemainingColumn(compact=True),
+            console=console,
+            transient=True,
+        )
+        self.failed = 0
+        self.task: TaskID = self.bar.add_task(command, total=total, failed="")
+
+    def __enter__(self) -> Self:
+        self.bar.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.bar.stop()
+
+    def item(self, outcome: Outcome) -> None:
+        """Advance the bar; a failure is also printed above it."""
+        if outcome.error is not None:
+            self.failed += 1
+            message = f"[red]failed[/] {escape(outcome.key)}: {escape(outcome.error.message)}"
+            self.bar.console.print(message, highlight=False)
+        note = f"[red]{self.failed} failed[/]" if self.failed else ""
+        self.bar.update(self.task, advance=1, failed=note)
+
+
+class Reporter:
+    """Everything one command says, after `--json`, `--print`, `--progress`, `-q` and `-v`.
+
+    Args:
+        json: One document on stdout at the end, also on errors.
+        paths: Separator after each written path on stdout; None prints none.
+        progress: How to show progress.
+        quiet: Errors only.
+        verbose: 1 adds decisions, 2 adds tracebacks.
+    """
+
+    def __init__(
+        self,
+        *,
+        json: bool = False,
+        paths: str | None = None,
+        progress: ProgressMode = "auto",
+        quiet: bool = False,
+        verbose: int = 0,
+    ) -> None:
+        self.json, self.paths, self.quiet, self.verbose = json, paths, quiet, verbose
+        self.mode = progress
+        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+    def progress(self, command: str, total: int | None) -> Progress:
+        """Return the display for `total` items; None is a number not known beforehand."""
+        mode = self.mode
+        if mode == "auto":
+            mode = (
+                "bar" if self.console.is_terminal and not self.console.is_dumb_terminal else "plain"
+            )
+        if self.quiet or mode == "none":
+            return SilentProgress()
+        if mode == "bar":
+            return BarProgress(command, total, self.console)
+        return (PlainProgress if mode == "plain" else JsonlProgress)(command, total)
+
+    def item(self, outcome: Outcome) -> None:
+        """Print the path of a finished item where `--print` asked for it."""
+        if self.paths is not None and outcome.status == "done" and outcome.out is not None:
+            sys.stdout.write(outcome.out + self.paths)
+            sys.stdout.flush()
+
+    def detail(self, message: str) -> None:
+        """Say something that only `-v` wants to know."""
+        if self.verbose and not self.quiet:
+            self.console.print(f"[dim]{escape(message)}[/]")
+
+    def warn(self, message: str, code: str = "warning") -> None:
+        """Say something that may matter."""
+        if self.mode == "jsonl":
+            event = {"v": 1, "event": "warning", "code": code, "message": message}
+            print(json.dumps(event, ensure_ascii=False), file=sys.stderr, flush=True)
+        elif not self.quiet:
+            self.console.print(f"[yellow]warning:[/] {escape(message)}")
+
+    def finish(self, report: RunReport) -> int:
+        """Show failures, warnings and the summary, print the document; return the exit code."""
+        if self.mode == "jsonl":
+            event = {"v": 1, "event": "result", **report.as_dict()}
+            print(json.dumps(event, ensure_ascii=False), file=sys.stderr, flush=True)
+        elif not self.quiet:
+            for warning in report.warnings:
+                self.console.print(f"[yellow]warning:[/] {escape(warning['message'])}")
+            self._failures(report)
+            self.console.print(escape(report.summary()))
+        if self.json:
+            write_json(report.as_dict())
+        return report.exit_code
+
+    def _failures(self, report: RunReport) -> None:
+        if not report.failed:
+            return
+        self.console.print(f"[red]{report.failed} of {report.found} items failed[/]")
+        for failure in sorted(report.failures, key=lambda failure: failure["key"])[:LISTED]:
+            key, message = escape(failure["key"]), escape(failure["message"])
+            self.console.print(f"  {key}: {message} [dim]({failure['code']})[/]")
+        if report.failed > LISTED:
+            self.console.print(f"  … and {report.failed - LISTED} more")
+
+
+def write_json(document: dict[str, Any]) -> None:
+    """Print one JSON document on stdout."""
+    json.dump(document, sys.stdout, ensure_ascii=False, default=str, allow_nan=False)
+    sys.stdout.write("\n")
+    sys.stdout.flush()
+
+
+def show_error(error: FusecliError, *, json: bool = False) -> None:
+    """Print an error: what is wrong, at most ten facts, one hint; with `json` also the document."""
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console.print(f"[bold red]error:[/] {escape(error.message)}")
+    for fact in error.facts[:10]:
+        console.print(f"  {escape(fact)}")
+    if error.hint:
+        console.print(f"[bold]hint:[/] {escape(error.hint)}")
+    if json:
+        document = {"schema": "fusecli/error/1", "ok": False, "exit_code": error.exit_code}
+        write_json(document | {"version": __version__, "error": error.as_dict()})
+
+
+def show_bug(error: BaseException, *, json: bool = False, verbose: bool = False) -> None:
+    """Print a bug of ours, with the traceback only when `-vv` was given."""
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    if verbose:
+        console.print_exception()
+    name = f"{type(error).__name__}: {error}"
+    console.print(f"[bold red]internal error:[/] {escape(name)}")
+    console.print("[bold]hint:[/] this is a bug; run again with -vv and report what it prints")
+    if json:
+        found = {"code": "internal", "message": name, "hint": None, "facts": [], "details": {}}
+        write_json(
+            {"schema": "fusecli/error/1", "ok": False, "exit_code": 1, "version": __version__}
+            | {"error": found}
+        )
+
+
+def relative(path: str | os.PathLike[str]) -> str:
+    """Return a path relative to the working directory where that is shorter."""
+    text = os.fspath(path)
+    try:
+        short = os.path.relpath(text)
+    except ValueError:  # another drive on Windows
+        return text
+    return short if len(short) < len(text) else text
+
+
+class Stopwatch:
+    """Milliseconds of the parts of one item's work: `with watch("read"): ...`."""
+
+    def __init__(self) -> None:
+        self.ms: dict[str, float] = {}
+        self._name = ""
+        self._start = 0.0
+
+    def __call__(self, name: str) -> Self:
+        """Name the next part."""
+        self._name = name
+        return self
+
+    def __enter__(self) -> Self:
+        self._start = time.perf_counter()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        spent = 1000 * (time.perf_counter() - self._start)
+        self.ms[self._name] = round(self.ms.get(self._name, 0.0) + spent, 3)

@@ -1,0 +1,129 @@
+"""What misalignments `fusecli warp` can draw: kinds, magnitudes and presets; `drawing` draws them.
+
+A warp is described by what happens to the scene: under a shift of (5, 0) an object of the clean
+image appears 5 px further right in the warped image.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from fusecli.errors import UsageError
+
+_LINEAR = ("shift", "rotate", "scale", "shear")
+_ELASTIC = ("elastic_alpha", "elastic_sigma")
+
+KINDS: dict[str, tuple[str, ...]] = {
+    "shift": _LINEAR[:1],
+    "rigid": _LINEAR[:2],
+    "similarity": _LINEAR[:3],
+    "affine": _LINEAR,
+    "perspective": (*_LINEAR, "perspective"),
+    "elastic": _ELASTIC,
+    "mixed": (*_LINEAR, *_ELASTIC),
+}
+"""The components that each kind of warp has."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What to draw: a kind of warp and the largest value of each of its components.
+
+    Args:
+        kind: One of `KINDS`.
+        shift: Pixels, along each axis.
+        rotate: Degrees, about the image centre.
+        scale: Percent.
+        shear: Degrees.
+        perspective: How far each corner moves along each axis, as a fraction of the side.
+        elastic_alpha: Pixels, the largest elastic displacement. None keeps the displacement as the
+            smoothed noise gives it, in units of half the side, which is how ReCoNet makes it.
+        elastic_sigma: Pixels, the Gaussian that smooths the noise.
+        kernel: Taps at which that Gaussian is cut off; 0 for four sigmas on each side.
+        inward: Corners move towards the centre only, as in the random perspective of ReCoNet.
+    """
+
+    kind: str
+    shift: float = 0.0
+    rotate: float = 0.0
+    scale: float = 0.0
+    shear: float = 0.0
+    perspective: float = 0.0
+    elastic_alpha: float | None = 0.0
+    elastic_sigma: float = 32.0
+    kernel: int = 0
+    inward: bool = False
+
+
+_MEDIUM = Recipe("affine", 8.0, 5.0, 5.0, 2.0, 0.02, 8.0)
+_MILD = Recipe("affine", 4.0, 2.5, 2.5, 1.0, 0.01, 4.0)
+_SEVERE = Recipe("affine", 16.0, 10.0, 10.0, 4.0, 0.04, 16.0)
+
+
+def _reconet(distortion: float, kernel: int) -> Recipe:
+    """Return an official ReCoNet preset; its corners move by up to half of `distortion`."""
+    return Recipe(
+        "mixed", perspective=distortion / 2, elastic_alpha=None, kernel=kernel, inward=True
+    )
+
+
+PRESETS: dict[str, Recipe] = {
+    "mild": _MILD,
+    "medium": _MEDIUM,
+    "severe": _SEVERE,
+    "reconet-easy": _reconet(0.2, 143),
+    "reconet-normal": _reconet(0.3, 103),
+    "reconet-hard": _reconet(0.4, 63),
+}
+
+
+def components(preset: str, kind: str | None = None) -> tuple[str, ...]:
+    """Return the magnitudes that a kind has under a preset; ReCoNet's have no affine part."""
+    start = PRESETS[preset]
+    parts = KINDS[kind or start.kind]
+    if start.inward:
+        rest = tuple(part for part in parts if part in _ELASTIC)
+        return rest if kind == "elastic" else ("perspective", *rest)
+    return parts
+
+
+def recipe(
+    preset: str = "medium", kind: str | None = None, given: Mapping[str, float] | None = None
+) -> Recipe:
+    """Return what to draw: a preset, for a kind, with some magnitudes replaced.
+
+    Raises:
+        UsageError: Unknown preset or kind, or a magnitude that the kind does not have.
+    """
+    given = given or {}
+    if preset not in PRESETS:
+        raise UsageError(
+            f"there is no warp preset '{preset}'",
+            code="usage.preset",
+            hint=f"choose one of {', '.join(PRESETS)}",
+        )
+    start = PRESETS[preset]
+    kinds = ("perspective", "elastic", "mixed") if start.inward else tuple(KINDS)
+    if (kind or start.kind) not in kinds:
+        raise UsageError(
+            f"preset '{preset}' has no kind '{kind}'",
+            code="usage.kind",
+            hint=f"choose one of {', '.join(kinds)}",
+        )
+    parts = components(preset, kind)
+    for name, value in given.items():
+        option = "--" + name.replace("_", "-")
+        if name not in parts:
+            raise UsageError(
+                f"a warp of kind '{kind or start.kind}' has no {option}",
+                code="usage.magnitude",
+                hint="it has " + ", ".join("--" + part.replace("_", "-") for part in parts),
+            )
+        if not math.isfinite(value) or (name == "elastic_sigma" and value <= 0):
+            raise UsageError(f"{option} {value} is not a magnitude", code="usage.magnitude")
+    changes: dict[str, Any] = {
+        name: 0.0 for name in (*_LINEAR, "perspective", "elastic_alpha") if name not in parts
+    }
+    changes.update(given, kind=kind or start.kind)
+    return replace(start, **changes)
