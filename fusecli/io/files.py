@@ -21,10 +21,19 @@ SUFFIXES = frozenset(
 
 
 class Found(NamedTuple):
-    base: str  # folder that relative paths start from, as the user wrote it
-    names: list[str]  # relative paths, sorted
+    """What a file, folder or glob stands for.
+
+    Args:
+        base: Folder that relative paths and keys start from, as the user wrote it.
+        names: Relative paths, sorted.
+        ignored: How many files have a suffix that is not read.
+        single: True when the source is one file.
+    """
+
+    base: str
+    names: list[str]
     ignored: int
-    single: bool  # the source is one file
+    single: bool
 
 
 def find_files(source: str, recursive: bool = False) -> dict[str, str]:
@@ -76,6 +85,11 @@ def natural(text: str) -> tuple[str | int, ...]:
 
 
 def scan(source: str, recursive: bool) -> Found:
+    """Return the image files of a file, folder or glob.
+
+    Raises:
+        InputError: `read.missing` or `read.permission`.
+    """
     if os.path.isdir(source):
         return _scan_folder(source, recursive)
     if os.path.exists(source):
@@ -144,6 +158,7 @@ def _scan_glob(pattern: str) -> Found:
 
 
 def check_some(source: str, found: Found, side: str, recursive: bool) -> None:
+    """Refuse a source without images (`pair.empty`)."""
     if found.names:
         return
     others = f" ({found.ignored} files with other suffixes)" if found.ignored else ""
@@ -194,6 +209,7 @@ def _strip(key: str, suffix: str) -> str:
 
 
 def path_of(found: Found, name: str) -> str:
+    """Return a relative path as one from the working directory."""
     return os.path.join(found.base, name) if found.base else name
 
 
@@ -231,10 +247,12 @@ def keyed_files(
 
 
 def real_path(path: str) -> str:
+    """Return a path without links, fit for comparing; "" is the working directory."""
     return os.path.normcase(os.path.realpath(path or "."))
 
 
 def is_inside(path: str, folder: str) -> bool:
+    """Return whether a real path lies below a real folder."""
     return path.startswith(folder.rstrip(os.sep) + os.sep)
 
 

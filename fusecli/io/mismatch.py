@@ -119,8 +119,10 @@ def _near_misses(ir: Sequence[str], vis: Sequence[str]) -> list[tuple[str, str]]
 def _suggest(
     names_ir: Sequence[str], names_vis: Sequence[str], paired: int
 ) -> tuple[int, str] | None:
-    """Return how many pairs the best options make, if that is more than now, and the options."""
-    best = (paired, "")
+    """Return how many pairs the best options make, and the options, where that is worth saying."""
+    # Chance makes a pair or two; advice should bring at least half of the files together.
+    worth = max(paired, (min(len(names_ir), len(names_vis)) - 1) // 2)
+    best = (worth, "")
     for ir_suffix, vis_suffix in _suffix_candidates(names_ir, names_vis):
         count = _matches(
             [name.removesuffix(ir_suffix) for name in names_ir],
@@ -128,7 +130,7 @@ def _suggest(
         )
         if count > best[0]:
             best = (count, _suffix_options(ir_suffix, vis_suffix))
-    if best[0] > paired:
+    if best[1]:
         return best
     for pattern in NUMBER_PATTERNS:
         number = re.compile(pattern)

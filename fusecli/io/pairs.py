@@ -11,7 +11,7 @@ import os
 import sys
 import unicodedata
 from collections.abc import Iterable, Iterator
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import IO, Literal
 
@@ -253,10 +253,10 @@ def _rows(file: str) -> Iterator[tuple[int, dict[str, object]]]:
     """Yield line numbers and rows of a pair list."""
     try:
         # utf-8-sig: spreadsheets put a byte order mark in front.
-        source = (
-            nullcontext(sys.stdin) if file == "-" else open(file, encoding="utf-8-sig", newline="")
-        )
-        with source as stream:
+        with ExitStack() as stack:
+            stream: IO[str] = sys.stdin
+            if file != "-":
+                stream = stack.enter_context(open(file, encoding="utf-8-sig", newline=""))
             lines = _lines(file, stream)
             first = next(lines, "")
             kind = os.path.splitext(file)[1].lower()
