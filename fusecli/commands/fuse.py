@@ -102,12 +102,15 @@ def fuse(
     reporter = talk.reporter(output.out)
     models.check(model, models.fusers())
     from fusecli.commands.pairing import rehearse, select_pairs
+    from fusecli.io.values import parse_range
     from fusecli.pipeline.planning import Target, plan
 
     target = Target(output.out, output.name, output.format, pixels.out_dtype, pixels.grid, model)
     if compare != "none" and target.is_file:
         raise UsageError("--compare needs a folder as --out", code="usage.compare")
     edge = _tile_edge(tile)
+    for rule in (pixels.ir_range, pixels.vis_range):
+        parse_range(rule)
     pairs = select_pairs(ir, vis, inputs, output.out, reporter)
     jobs = plan(pairs, target, overwrite=output.overwrite, limit=inputs.limit)
 
