@@ -20,8 +20,8 @@ _fusecli_value() {
         "fuse --name") : ;;
         "fuse --format") words='auto png tiff jpeg webp npy' ;;
         "fuse --quality") : ;;
-        "fuse --ir-range") : ;;
-        "fuse --vis-range") : ;;
+        "fuse --ir-range") words='auto dtype' ;;
+        "fuse --vis-range") words='auto dtype' ;;
         "fuse --out-dtype") words='auto uint8 uint16 float32' ;;
         "fuse --tone") words='model clip stretch' ;;
         "fuse --chroma") words='auto keep drop' ;;
@@ -30,10 +30,50 @@ _fusecli_value() {
         "fuse --grid") words='vis ir' ;;
         "fuse --metadata") words='keep drop' ;;
         "fuse --jobs" | "fuse -j") : ;;
-        "fuse --device") : ;;
+        "fuse --device") words='auto cpu cuda mps' ;;
         "fuse --precision") words='fp32 bf16 fp16 auto' ;;
         "fuse --seed") : ;;
         "fuse --progress") words='auto bar plain jsonl none' ;;
+        "train --out" | "train -o") paths=-d ;;
+        "train --model" | "train -m") words='mfeif reconet reconet-m-register reconet-plus reconet-u-register rfn-nest' ;;
+        "train --init") paths=-f ;;
+        "train --val-ir") paths=-f ;;
+        "train --val-vis") paths=-f ;;
+        "train --val-fraction") : ;;
+        "train --set") : ;;
+        "train --stage") : ;;
+        "train --epochs") : ;;
+        "train --steps") : ;;
+        "train --max-time") : ;;
+        "train --batch-size") : ;;
+        "train --crop") : ;;
+        "train --lr") : ;;
+        "train --optimizer") words='adam adamw' ;;
+        "train --schedule") words='constant cosine' ;;
+        "train --warmup") : ;;
+        "train --accumulate") : ;;
+        "train --clip-grad") : ;;
+        "train --loss") : ;;
+        "train --misalign") words='none mild medium severe reconet-easy reconet-normal reconet-hard' ;;
+        "train --eval-every") : ;;
+        "train --save-every") : ;;
+        "train --keep") : ;;
+        "train --log") words='jsonl tensorboard' ;;
+        "train --devices") : ;;
+        "train --pairs") paths=-f ;;
+        "train --limit") : ;;
+        "train --ir-suffix") : ;;
+        "train --vis-suffix") : ;;
+        "train --pair-regex") : ;;
+        "train --pair-by") words='key order' ;;
+        "train --unpaired") words='error skip' ;;
+        "train --jobs" | "train -j") : ;;
+        "train --device") words='auto cpu cuda mps' ;;
+        "train --precision") words='fp32 bf16 fp16 auto' ;;
+        "train --seed") : ;;
+        "train --progress") words='auto bar plain jsonl none' ;;
+        "models convert --model" | "models convert -m") words='mfeif reconet reconet-m-register reconet-plus reconet-u-register rfn-nest' ;;
+        "models convert --set") : ;;
         *) return 1 ;;
     esac
 }
@@ -43,6 +83,12 @@ _fusecli_argument() {
     case "$1 $2" in
         "fuse 0") paths=-f ;;
         "fuse 1") paths=-f ;;
+        "train 0") paths=-f ;;
+        "train 1") paths=-f ;;
+        "models show 0") words='mfeif reconet reconet-m-register reconet-plus reconet-u-register rfn-nest' ;;
+        "models verify "*) words='mfeif reconet reconet-m-register reconet-plus reconet-u-register rfn-nest' ;;
+        "models convert "*) paths=-f ;;
+        "models convert 1") paths=-f ;;
     esac
 }
 
@@ -50,12 +96,19 @@ _fusecli_options() {
     case "$1" in
         "") echo '--version --install-completion --show-completion --help -h' ;;
         "fuse") echo '--model -m --weights --batch-size --tile --tile-overlap --compare --recursive -r --pairs --limit --ir-suffix --vis-suffix --pair-regex --pair-by --unpaired --out -o --overwrite --name --format --quality --ir-range --vis-range --out-dtype --tone --chroma --alpha --fit --grid --ir-luma --metadata --jobs -j --device --precision --seed --fail-fast --dry-run -n --json --print --print0 --progress --quiet -q --verbose -v --help -h' ;;
+        "train") echo '--out -o --model -m --init --val-ir --val-vis --val-fraction --resume --overwrite --dry-run -n --set --stage --epochs --steps --max-time --batch-size --crop --lr --optimizer --schedule --warmup --accumulate --clip-grad --loss --misalign --no-augment --augment --eval-every --save-every --keep --log --deterministic --compile --devices --recursive -r --pairs --limit --ir-suffix --vis-suffix --pair-regex --pair-by --unpaired --jobs -j --device --precision --seed --json --print --print0 --progress --quiet -q --verbose -v --help -h' ;;
+        "models") echo '--help -h' ;;
+        "models list") echo '--json --help -h' ;;
+        "models show") echo '--json --help -h' ;;
+        "models verify") echo '--json --help -h' ;;
+        "models convert") echo '--model -m --set --overwrite --json --help -h' ;;
     esac
 }
 
 _fusecli_commands() {
     case "$1" in
-        "") echo 'fuse' ;;
+        "") echo 'fuse train models' ;;
+        "models") echo 'list show verify convert' ;;
     esac
 }
 

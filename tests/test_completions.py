@@ -42,7 +42,10 @@ def stand_in() -> typer.Typer:
         name: Annotated[str, typer.Argument(autocompletion=lambda: ["reco", "rfvif"])],
         fused: Annotated[list[str], typer.Argument(metavar="[NAME=]FUSED...")],
         metrics: Annotated[
-            str, typer.Option(metavar="LIST", autocompletion=lambda: ["mi:nats", "mi:bits", "vif"])
+            str,
+            typer.Option(
+                metavar="LIST", autocompletion=lambda: ["mi:nats", "mi:bits", "vif", "cc"]
+            ),
         ] = "",
         out: Annotated[str, typer.Option("--out", "-o", metavar="DIR")] = "",
         table: Annotated[
@@ -232,9 +235,7 @@ def test_zsh(example):
         terminal.completes("fusecli score ir rf", "fusecli score ir rfvif")
         terminal.completes("fusecli score pict", "fusecli score picture.png")
         terminal.completes("fusecli score --metrics mi:n", "fusecli score --metrics mi:nats")
-        terminal.completes(
-            "fusecli score --metrics vif,mi:n", "fusecli score --metrics vif,mi:nats"
-        )
+        terminal.completes("fusecli score --metrics vif,c", "fusecli score --metrics vif,cc")
         terminal.completes("fusecli score --weights ran", "fusecli score --weights random")
         terminal.completes("fusecli score --table te", "fusecli score --table text")
         terminal.completes("fusecli score --no-ch", "fusecli score --no-check")

@@ -18,6 +18,7 @@ from fusecli.commands.options import (
     Talk,
     Visible,
     grouped,
+    offering,
 )
 from fusecli.errors import UsageError
 
@@ -46,7 +47,7 @@ def fuse(
         typer.Option(
             "--weights",
             metavar="SPEC",
-            autocompletion=lambda: ["random"],
+            autocompletion=offering("random"),
             rich_help_panel=PANEL,
             help="File, name in the weight manifest, or random (untrained).",
         ),
@@ -65,7 +66,7 @@ def fuse(
         typer.Option(
             "--tile",
             metavar="N",
-            autocompletion=lambda: ["auto", "off"],
+            autocompletion=offering("auto", "off"),
             rich_help_panel=PANEL,
             help="Edge of the pieces of large images: auto, off or pixels.",
         ),
