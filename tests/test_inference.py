@@ -167,7 +167,7 @@ def test_worker_answers_each_caller_with_its_own_result(batch_size: int) -> None
     worker.close()
     for (ir, vis), result in zip(pairs, results, strict=True):
         alone = run(torch.from_numpy(ir)[None, None], torch.from_numpy(vis)[None, None])
-        np.testing.assert_allclose(result, alone[0, 0].numpy(), atol=1e-5)
+        np.testing.assert_allclose(result.image, alone[0, 0].numpy(), atol=1e-5)
     largest = max(size[0] for size in run.network.sizes)
     assert largest == 1 if batch_size == 1 else 1 < largest <= 3
 
@@ -177,5 +177,5 @@ def test_worker_hands_errors_to_the_caller_and_lives_on() -> None:
     small, large = np.zeros((4, 4), np.float32), np.zeros((8, 8), np.float32)
     with pytest.raises(InputError):
         worker(small, small)
-    assert worker(large, large).shape == (8, 8)
+    assert worker(large, large).image.shape == (8, 8)
     worker.close()

@@ -18,6 +18,7 @@ from fusecli.commands.options import (
     Talk,
     Visible,
     grouped,
+    offering,
 )
 from fusecli.errors import UsageError
 
@@ -35,6 +36,7 @@ def fuse(
             "--model",
             "-m",
             metavar="NAME",
+            autocompletion=models.fusers,
             rich_help_panel=PANEL,
             help=f"Network: {', '.join(models.fusers())}.",
             show_default=True,
@@ -45,6 +47,7 @@ def fuse(
         typer.Option(
             "--weights",
             metavar="SPEC",
+            autocompletion=offering("random"),
             rich_help_panel=PANEL,
             help="File, name in the weight manifest, or random (untrained).",
         ),
@@ -63,6 +66,7 @@ def fuse(
         typer.Option(
             "--tile",
             metavar="N",
+            autocompletion=offering("auto", "off"),
             rich_help_panel=PANEL,
             help="Edge of the pieces of large images: auto, off or pixels.",
         ),
@@ -99,12 +103,15 @@ def fuse(
     reporter = talk.reporter(output.out)
     models.check(model, models.fusers())
     from fusecli.commands.pairing import rehearse, select_pairs
+    from fusecli.io.values import parse_range
     from fusecli.pipeline.planning import Target, plan
 
     target = Target(output.out, output.name, output.format, pixels.out_dtype, pixels.grid, model)
     if compare != "none" and target.is_file:
         raise UsageError("--compare needs a folder as --out", code="usage.compare")
     edge = _tile_edge(tile)
+    for rule in (pixels.ir_range, pixels.vis_range):
+        parse_range(rule)
     pairs = select_pairs(ir, vis, inputs, output.out, reporter)
     jobs = plan(pairs, target, overwrite=output.overwrite, limit=inputs.limit)
 

@@ -15,12 +15,13 @@ from fusecli.errors import InputError
 from fusecli.io import images
 from fusecli.io.images import Picture
 from fusecli.pipeline.compare import compare
+from fusecli.pipeline.inference import Fused
 from fusecli.pipeline.planning import Job
 from fusecli.report import Outcome, Stopwatch
 
 SATURATED = 0.05  # share of infrared pixels at the top of their range that is worth a warning
 
-FuseArrays = Callable[[np.ndarray, np.ndarray], np.ndarray]
+FuseArrays = Callable[[np.ndarray, np.ndarray], Fused]
 
 
 @dataclass(frozen=True)
@@ -63,15 +64,15 @@ class FusePair:
             alpha = vis_picture.alpha if rules.alpha == "keep" else None
             if alpha is not None:
                 alpha = images.to_unit(alpha, images.limits(alpha, "dtype"))
-            ir_limits = images.limits(ir, rules.ir_range)
-            vis_limits = images.limits(vis, rules.vis_range)
+            ir_limits = images.limits(ir, rules.ir_range, ir_picture.invalid)
+            vis_limits = images.limits(vis, rules.vis_range, vis_picture.invalid)
             _note_range(ir, ir_limits, outcome)
-            ir_unit = images.to_unit(ir, ir_limits)
-            vis_unit = images.to_unit(vis, vis_limits)
+            ir_unit = images.to_unit(ir, ir_limits, ir_picture.invalid)
+            vis_unit = images.to_unit(vis, vis_limits, vis_picture.invalid)
             ir_unit, vis_unit, alpha = fit(ir_unit, vis_unit, alpha, rules.fit)
             luma_unit = images.luma(vis_unit)
-        with watch("run"):
-            fused = self.fuse(ir_unit, luma_unit)
+        answer = self.fuse(ir_unit, luma_unit)
+        watch.ms["run"], fused = round(answer.ms, 3), answer.image
         with watch("write"):
             result = recolour(fused, vis_unit, luma_unit, rules.chroma)
             dtype = vis.dtype if rules.out_dtype == "auto" else np.dtype(rules.out_dtype)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import Future
@@ -194,6 +195,19 @@ class Fuser:
         )
 
 
+@dataclass(frozen=True)
+class Fused:
+    """What a worker returns.
+
+    Args:
+        image: (H, W) float32 in 0..1.
+        ms: Time in the network; of a batch, this pair's share.
+    """
+
+    image: np.ndarray
+    ms: float
+
+
 class InferenceWorker:
     """Threads, one per device, that run batches of equal-sized pairs for any number of callers.
 
@@ -211,15 +225,12 @@ class InferenceWorker:
         for thread in self._threads:
             thread.start()
 
-    def __call__(self, ir: np.ndarray, vis: np.ndarray) -> np.ndarray:
+    def __call__(self, ir: np.ndarray, vis: np.ndarray) -> Fused:
         """Return the fused luma of one pair, blocking until its batch has run.
 
         Args:
             ir: (H, W) float32 in 0..1.
             vis: The same shape.
-
-        Returns:
-            (H, W) float32 in 0..1.
         """
         request = _Request(torch.from_numpy(ir), torch.from_numpy(vis), Future())
         self._requests.put(request)
@@ -257,6 +268,7 @@ class InferenceWorker:
 
     @staticmethod
     def _run(fuser: Fuser, batch: list[_Request]) -> None:
+        start = time.perf_counter()
         try:
             ir = torch.stack([request.ir for request in batch])[:, None]
             vis = torch.stack([request.vis for request in batch])[:, None]
@@ -265,15 +277,16 @@ class InferenceWorker:
             for request in batch:
                 request.result.set_exception(_each(error))
             return
+        ms = 1000 * (time.perf_counter() - start) / len(batch)
         for request, image in zip(batch, fused[:, 0], strict=True):
-            request.result.set_result(image.numpy())
+            request.result.set_result(Fused(image.numpy(), ms))
 
 
 @dataclass(frozen=True, eq=False)
 class _Request:
     ir: Tensor
     vis: Tensor
-    result: Future[np.ndarray]
+    result: Future[Fused]
 
 
 def _each(error: Exception) -> Exception:
