@@ -51,6 +51,7 @@ class Outcome:
         ms: Milliseconds spent, by name: `read`, `run`, `write`.
         notes: Code to message of warnings that the run collects and counts.
         record: Further JSON-ready values for the manifest.
+        parts: Finished files that still wait for their final names, and these names.
     """
 
     key: str
@@ -60,6 +61,7 @@ class Outcome:
     ms: dict[str, float] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
     record: dict[str, Any] = field(default_factory=dict)
+    parts: list[tuple[str, str]] = field(default_factory=list)
 
 
 @dataclass
