@@ -290,7 +290,7 @@ def test_one_file_has_no_record(pairs, tmp_path: Path, capsys) -> None:
 def test_what_cannot_be_written_is_said_before_the_work(pairs, tmp_path: Path, capsys) -> None:
     (tmp_path / "file").write_text("in the way")
     assert fuse(*pairs, "-o", tmp_path / "file" / "out", "--json") == 2
-    assert last_json(capsys)["error"]["code"] == "write.manifest"
+    assert last_json(capsys)["error"]["code"] == "write.failed"
 
 
 def test_a_dry_run_counts_what_is_left(pairs, tmp_path: Path, capsys) -> None:

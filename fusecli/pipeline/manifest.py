@@ -21,6 +21,7 @@ from typing import Any, Protocol, Self
 
 from fusecli import __version__
 from fusecli.errors import InputError
+from fusecli.io.writing import refused
 from fusecli.pipeline import outputs
 from fusecli.pipeline.shards import Shard
 from fusecli.report import Outcome, relative
@@ -288,11 +289,7 @@ class Manifest:
             self._end = _whole_lines(self._file)
             self._append(self.header)
         except OSError as error:
-            raise InputError(
-                f"cannot write {relative(path)}: {error.strerror or error}",
-                code="write.manifest",
-                hint="choose another --out, or another place for the record with --manifest",
-            ) from None
+            raise refused(relative(path), error) from None
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -333,7 +330,7 @@ class Manifest:
                 return outcome
             except OSError as error:
                 outputs.discard(outcome.parts)
-                outcome = Outcome(job.key, "failed", error=outputs.write_error(job.out, error))
+                outcome = Outcome(job.key, "failed", error=refused(job.out, error))
                 line["status"] = "failed"
         if outcome.error is not None:
             problem = {"code": outcome.error.code, "message": outcome.error.message}

@@ -7,20 +7,13 @@ place decides what exists.
 
 from __future__ import annotations
 
-import errno
 import os
-import re
-import secrets
 import sys
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
-from fusecli.errors import InputError
-from fusecli.report import relative
-
-PART = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.part")
+from fusecli.io import writing
 
 Parts = Sequence[tuple[str, str]]  # a part and its final name
 
@@ -42,35 +35,11 @@ def stage(files: Iterable[tuple[str, bytes]]) -> list[tuple[str, str]]:
                 sys.stdout.buffer.write(data)
                 sys.stdout.buffer.flush()
                 continue
-            parts.append((_write_part(path, data), path))
+            parts.append((writing.write_part(path, data), path))
     except BaseException:
         discard(parts)
         raise
     return parts
-
-
-def _write_part(path: str, data: bytes) -> str:
-    final = Path(path)
-    part = final.with_name(f".{final.name}.{secrets.token_hex(4)}.part")
-    try:
-        final.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(data)
-    except OSError as error:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
-        raise write_error(path, error) from None
-    return str(part)
-
-
-def write_error(path: str, error: OSError) -> InputError:
-    """Return why a file could not be written, with a code for the reason."""
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    denied = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
-    return InputError(
-        f"cannot write {relative(path)}: {error.strerror or error}",
-        code="write.full" if full else "write.denied" if denied else "write.failed",
-        hint="make room, then run again with --resume" if full else None,
-    )
 
 
 def place(parts: Parts) -> None:
@@ -82,7 +51,7 @@ def place(parts: Parts) -> None:
 def discard(parts: Parts) -> None:
     """Remove parts that will not get a name."""
     for part, _ in parts:
-        Path(part).unlink(missing_ok=True)
+        writing.discard(part)
 
 
 @lru_cache(maxsize=64)
@@ -98,9 +67,9 @@ def listing(folder: str) -> tuple[frozenset[str], dict[str, list[str]]]:
         names = []
     parts: dict[str, list[str]] = {}
     for name in names:
-        match = PART.fullmatch(name)
-        if match is not None:
-            parts.setdefault(match["name"], []).append(name)
+        prefix = writing.part_of(name)
+        if prefix is not None:
+            parts.setdefault(prefix, []).append(name)
     return frozenset(names), parts
 
 
@@ -119,8 +88,8 @@ def remove_leftovers(paths: Iterable[str]) -> int:
     removed = 0
     for path in paths:
         folder, name = os.path.split(path)
-        for part in listing(folder)[1].get(name, ()):
-            Path(folder, part).unlink(missing_ok=True)
+        for part in listing(folder)[1].get(writing.part_prefix(name), ()):
+            writing.discard(str(Path(folder, part)))
             removed += 1
     listing.cache_clear()
     return removed
