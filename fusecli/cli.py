@@ -9,7 +9,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from fusecli import __version__
-from fusecli.commands import fuse
+from fusecli.commands import fuse, models, train
 from fusecli.errors import FusecliError, UsageError
 
 app = typer.Typer(
@@ -20,6 +20,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command(name="fuse")(fuse.fuse)
+app.command(name="train")(train.train)
+app.add_typer(models.app, name="models")
 
 
 def _show_version(wanted: bool) -> None:

@@ -332,6 +332,14 @@ class Reporter:
         if self.verbose and not self.quiet:
             self.console.print(f"[dim]{escape(message)}[/]")
 
+    def note(self, message: str, **values: Any) -> None:
+        """Say how far a long item is: a line, or a `progress` event with the values."""
+        if self.mode == "jsonl":
+            event = {"v": 1, "event": "progress", **values}
+            print(json.dumps(event, ensure_ascii=False), file=sys.stderr, flush=True)
+        elif not self.quiet:
+            self.console.print(escape(message))
+
     def warn(self, message: str, code: str = "warning") -> None:
         """Say something that may matter."""
         if self.mode == "jsonl":

@@ -99,6 +99,7 @@ def fuse(
     reporter = talk.reporter(output.out)
     models.check(model, models.fusers())
     from fusecli.commands.pairing import choose_record, rehearse, select_pairs
+    from fusecli.io.values import parse_range
     from fusecli.pipeline.planning import Target, plan
     from fusecli.pipeline.shards import Shard
 
@@ -106,6 +107,8 @@ def fuse(
     if compare != "none" and target.is_file:
         raise UsageError("--compare needs a folder as --out", code="usage.compare")
     edge = _tile_edge(tile)
+    for rule in (pixels.ir_range, pixels.vis_range):
+        parse_range(rule)
     shard = Shard.parse(running.shard)
     record = choose_record(output, shard, is_file=target.is_file)
     jobs = plan(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_type_hints
 
@@ -179,8 +179,8 @@ class Pixels:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Running:
-    """How the work is done; none of this changes the result beyond rounding."""
+class Computing:
+    """Where networks run, and in which precision."""
 
     jobs: Annotated[
         str, _flag("Running", "--jobs", "-j", metavar="N", help="Reading and writing threads.")
@@ -200,6 +200,12 @@ class Running:
         _flag("Running", "--precision", help="Of networks."),
     ] = "fp32"
     seed: Annotated[int, _flag("Running", "--seed", help="For anything random.")] = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Running(Computing):
+    """How the work is done; none of this changes the result beyond rounding."""
+
     shard: Annotated[
         str,
         _flag(
@@ -267,6 +273,22 @@ class Talk:
             quiet=self.quiet,
             verbose=self.verbose,
         )
+
+
+def assignments(texts: Sequence[str], flag: str) -> dict[str, str]:
+    """Return the names and values of a repeatable `NAME=VALUE` option.
+
+    Raises:
+        UsageError: A text without `=`, or a name given twice.
+    """
+    values: dict[str, str] = {}
+    for text in texts:
+        name, sign, value = text.partition("=")
+        if not sign or not name or name in values:
+            problem = "is given twice" if name in values else "is not NAME=VALUE"
+            raise UsageError(f"{flag} {text} {problem}", code="usage.assignment")
+        values[name] = value
+    return values
 
 
 def grouped(command: Command) -> Command:

@@ -64,11 +64,11 @@ class FusePair:
             alpha = vis_picture.alpha if rules.alpha == "keep" else None
             if alpha is not None:
                 alpha = images.to_unit(alpha, images.limits(alpha, "dtype"))
-            ir_limits = images.limits(ir, rules.ir_range)
-            vis_limits = images.limits(vis, rules.vis_range)
+            ir_limits = images.limits(ir, rules.ir_range, ir_picture.invalid)
+            vis_limits = images.limits(vis, rules.vis_range, vis_picture.invalid)
             _note_range(ir, ir_limits, outcome)
-            ir_unit = images.to_unit(ir, ir_limits)
-            vis_unit = images.to_unit(vis, vis_limits)
+            ir_unit = images.to_unit(ir, ir_limits, ir_picture.invalid)
+            vis_unit = images.to_unit(vis, vis_limits, vis_picture.invalid)
             ir_unit, vis_unit, alpha = fit(ir_unit, vis_unit, alpha, rules.fit)
             luma_unit = images.luma(vis_unit)
         answer = self.fuse(ir_unit, luma_unit)
