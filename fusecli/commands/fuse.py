@@ -18,6 +18,7 @@ from fusecli.commands.options import (
     Talk,
     Visible,
     grouped,
+    offering,
 )
 from fusecli.errors import UsageError
 
@@ -35,6 +36,7 @@ def fuse(
             "--model",
             "-m",
             metavar="NAME",
+            autocompletion=models.fusers,
             rich_help_panel=PANEL,
             help=f"Network: {', '.join(models.fusers())}.",
             show_default=True,
@@ -45,6 +47,7 @@ def fuse(
         typer.Option(
             "--weights",
             metavar="SPEC",
+            autocompletion=offering("random"),
             rich_help_panel=PANEL,
             help="File, name in the weight manifest, or random (untrained).",
         ),
@@ -63,6 +66,7 @@ def fuse(
         typer.Option(
             "--tile",
             metavar="N",
+            autocompletion=offering("auto", "off"),
             rich_help_panel=PANEL,
             help="Edge of the pieces of large images: auto, off or pixels.",
         ),

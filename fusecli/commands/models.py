@@ -63,7 +63,10 @@ def _cell(value: Any) -> str:
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the network.")],
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NAME", autocompletion=models.names, help="Name of the network."),
+    ],
     *,
     json: Json = False,
 ) -> int:
@@ -83,7 +86,10 @@ def show(
 @app.command()
 def verify(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME]...", help="Weights; all without any.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME]...", autocompletion=models.names, help="Weights; all without any."
+        ),
     ] = None,
     *,
     json: Json = False,
@@ -129,7 +135,15 @@ def convert(
     target: Annotated[Path, typer.Argument(metavar="DST", help="File.safetensors to write.")],
     *,
     model: Annotated[
-        str, typer.Option("--model", "-m", metavar="NAME", help="The network.", show_default=False)
+        str,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="NAME",
+            autocompletion=models.names,
+            help="The network.",
+            show_default=False,
+        ),
     ],
     settings: Annotated[
         list[str] | None,

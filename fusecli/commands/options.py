@@ -32,6 +32,11 @@ Visible = Annotated[
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
+def offering(*words: str) -> Callable[[], list[str]]:
+    """Return an `autocompletion` for options whose type does not tell what shells may offer."""
+    return lambda: list(words)
+
+
 def _flag(panel: str, *names: str, help: str, **more: Any) -> Any:
     return typer.Option(*names, help=help, rich_help_panel=panel, **more)
 
@@ -140,11 +145,19 @@ class Pixels:
             "Pixels",
             "--ir-range",
             metavar="RULE",
+            autocompletion=offering("auto", "dtype"),
             help="auto, dtype, LO:HI or pLO:pHI; auto is dtype for 8 bit, else p0.5:p99.5.",
         ),
     ] = "auto"
     vis_range: Annotated[
-        str, _flag("Pixels", "--vis-range", metavar="RULE", help="The same for the visible image.")
+        str,
+        _flag(
+            "Pixels",
+            "--vis-range",
+            metavar="RULE",
+            autocompletion=offering("auto", "dtype"),
+            help="The same for the visible image.",
+        ),
     ] = "auto"
     out_dtype: Annotated[
         Literal["auto", "uint8", "uint16", "float32"],
@@ -191,6 +204,7 @@ class Computing:
             "Running",
             "--device",
             metavar="D",
+            autocompletion=offering("auto", "cpu", "cuda", "mps"),
             envvar="FUSECLI_DEVICE",
             help="auto, cpu, cuda, cuda:N (several with commas), mps.",
         ),

@@ -20,12 +20,19 @@ from fusecli.commands.options import (
     Visible,
     assignments,
     grouped,
+    offering,
 )
 from fusecli.errors import UsageError
 
 
 def _flag(panel: str, *names: str, help: str, **more: Any) -> Any:
     return typer.Option(*names, help=help, rich_help_panel=panel, **more)
+
+
+def _presets() -> list[str]:
+    from fusecli.warps import PRESETS
+
+    return ["none", *PRESETS]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +45,14 @@ class RunOptions:
     ]
     model: Annotated[
         str,
-        _flag("Run", "--model", "-m", metavar="NAME", help=f"One of {', '.join(models.names())}."),
+        _flag(
+            "Run",
+            "--model",
+            "-m",
+            metavar="NAME",
+            autocompletion=models.names,
+            help=f"One of {', '.join(models.names())}.",
+        ),
     ] = "reconet"
     init: Annotated[
         str | None,
@@ -105,6 +119,7 @@ class RecipeOptions:
             "Recipe",
             "--schedule",
             metavar="RULE",
+            autocompletion=offering("constant", "cosine"),
             help="constant, cosine or step:EPOCHS:FACTOR[:FLOOR].",
         ),
     ] = None
@@ -127,6 +142,7 @@ class RecipeOptions:
             "Recipe",
             "--misalign",
             metavar="PRESET",
+            autocompletion=_presets,
             help="none, shift:PX (moves the infrared crop), or a preset of fusecli warp "
             "(distorts the visible crop).",
         ),
@@ -150,7 +166,11 @@ class LoopOptions:
     log: Annotated[
         list[str] | None,
         _flag(
-            "Loop", "--log", metavar="KIND", help="jsonl (always on) or tensorboard; repeatable."
+            "Loop",
+            "--log",
+            metavar="KIND",
+            autocompletion=offering("jsonl", "tensorboard"),
+            help="jsonl (always on) or tensorboard; repeatable.",
         ),
     ] = None
     deterministic: Annotated[
