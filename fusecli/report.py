@@ -402,7 +402,13 @@ def show_bug(error: BaseException, *, json: bool = False, verbose: bool = False)
     console.print(f"[bold red]internal error:[/] {escape(name)}")
     console.print("[bold]hint:[/] this is a bug; run again with -vv and report what it prints")
     if json:
-        found = {"code": "internal", "message": name, "hint": None, "facts": [], "details": {}}
+        found: dict[str, Any] = {
+            "code": "internal",
+            "message": name,
+            "hint": None,
+            "facts": [],
+            "details": {},
+        }
         write_json(
             {"schema": "fusecli/error/1", "ok": False, "exit_code": 1, "version": __version__}
             | {"error": found}
