@@ -359,7 +359,7 @@ def save(
         for key, value in network.state_dict().items()
     }
     about = {"model": model, "options": dict(options), "version": __version__, **(extra or {})}
-    write_atomic(path, encode_tensors(tensors, {"fusecli": json.dumps(about, sort_keys=True)}))
+    write_atomic(str(path), encode_tensors(tensors, {"fusecli": json.dumps(about, sort_keys=True)}))
 
 
 def _halved(tensor: Tensor) -> Tensor:

@@ -611,7 +611,8 @@ def test_sample_fields_of_an_undisplaced_crop(pairs):
 
 # --- the command -------------------------------------------------------------------------------
 
-TINY = ["-m", "reconet", "--stage", "fuse", "--set", "variant=v1", "--set", "width=4", "--set", "loops=1",
+TINY = ["-m", "reconet", "--stage", "fuse",
+        "--set", "variant=v1", "--set", "width=4", "--set", "loops=1",
         "--crop", "16", "--batch-size", "2", "--progress", "none"]  # fmt: skip
 
 

@@ -102,6 +102,21 @@ class Output:
         ),
     ]
     overwrite: Annotated[bool, _flag("Output", "--overwrite", help="Replace what exists.")] = False
+    resume: Annotated[
+        bool, _flag("Output", "--resume", help="Redo only what is missing or has changed.")
+    ] = False
+    checksum: Annotated[
+        bool, _flag("Output", "--checksum", help="Compare inputs by content, not by time.")
+    ] = False
+    manifest: Annotated[
+        str,
+        _flag(
+            "Output",
+            "--manifest",
+            metavar="PATH",
+            help="Record of the run: a file, none, or auto: OUT/.fusecli/manifest.jsonl.",
+        ),
+    ] = "auto"
     name: Annotated[
         str,
         _flag(
@@ -205,6 +220,15 @@ class Computing:
 class Running(Computing):
     """How the work is done; none of this changes the result beyond rounding."""
 
+    shard: Annotated[
+        str,
+        _flag(
+            "Running",
+            "--shard",
+            metavar="I/N",
+            help="The I-th of N disjoint parts; slurm takes both from the job array.",
+        ),
+    ] = "1/1"
     fail_fast: Annotated[
         bool, _flag("Running", "--fail-fast", help="Stop at the first failure.")
     ] = False

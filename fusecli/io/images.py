@@ -19,11 +19,11 @@ from fusecli.io import containers, tiff
 from fusecli.io.containers import Container
 from fusecli.io.metadata import ICC_SPACE, Metadata, embed, orientation, turn, upright
 from fusecli.io.values import from_unit, limits, luma, parse_range, to_unit
-from fusecli.io.writing import remove_leftovers, write_atomic
+from fusecli.io.writing import write_atomic
 
 __all__ = [
     "MAX_PIXELS", "Metadata", "Picture", "as_grey", "check_format", "decode", "encode",
-    "from_unit", "limits", "luma", "parse_range", "read", "remove_leftovers", "to_unit",
+    "from_unit", "limits", "luma", "parse_range", "read", "to_unit",
     "write_atomic",
 ]  # fmt: skip
 

@@ -70,7 +70,7 @@ class RunFolder:
 
     def write_text(self, name: str, text: str) -> None:
         """Write a small file."""
-        write_atomic(self.path / name, text.encode())
+        write_atomic(str(self.path / name), text.encode())
 
     def log(self, record: Mapping[str, Any]) -> None:
         """Add a line to `metrics.jsonl`."""
@@ -107,7 +107,7 @@ class RunFolder:
         """Write `last.state.pt`."""
         buffer = io.BytesIO()
         torch.save(dict(state), buffer)
-        write_atomic(self.path / "last.state.pt", buffer.getvalue())
+        write_atomic(str(self.path / "last.state.pt"), buffer.getvalue())
 
     def keep_checkpoint(self, stage: str, step: int) -> None:
         """Copy `last.safetensors` to a numbered file and remove all but the latest few."""
@@ -116,7 +116,7 @@ class RunFolder:
         folder = self.path / "checkpoints"
         folder.mkdir(exist_ok=True)
         last = (self.path / "last.safetensors").read_bytes()
-        write_atomic(folder / f"{stage}-{step:07d}.safetensors", last)
+        write_atomic(str(folder / f"{stage}-{step:07d}.safetensors"), last)
         numbered = sorted(folder.glob("*.safetensors"), key=lambda file: file.stat().st_mtime_ns)
         for old in numbered[: -self.keep]:
             old.unlink()
@@ -132,7 +132,7 @@ class RunFolder:
         sheet = rows.permute(0, 2, 1, 3).flatten(0, 1).flatten(1)
         (self.path / "samples").mkdir(exist_ok=True)
         picture = encode(from_unit(sheet.numpy(), np.uint8), format="png")
-        write_atomic(self.path / "samples" / f"{stage}-{step:07d}.png", picture)
+        write_atomic(str(self.path / "samples" / f"{stage}-{step:07d}.png"), picture)
 
 
 def refuse(path: Path, *, resume: bool, overwrite: bool) -> None:
