@@ -168,6 +168,14 @@ def test_rfn_nest_multiscale_ssim_of_the_authors() -> None:
         rfn_nest.multiscale_ssim(*torch.rand(2, 1, 1, 128, 200))
 
 
+def test_rfn_nest_starts_with_an_open_last_layer() -> None:
+    for seed in range(8):
+        torch.manual_seed(seed)
+        network = rfn_nest.RfnNest()
+        image = 255 * torch.rand(1, 1, 16, 16)
+        assert (network.decode(network.encode(image)) > 0).float().mean() > 0.9
+
+
 def test_rfn_nest_feature_targets_follow_the_options(rfn: rfn_nest.RfnNest) -> None:
     pair = 255 * torch.rand(2, 1, 1, 32, 32)
     sample = sample_of("rfn-nest", *pair)
@@ -336,3 +344,11 @@ def test_smfnet_attention_by_its_definition() -> None:
     weights = F.normalize(heads[0], dim=-1) @ F.normalize(heads[1], dim=-1).mT * temperature
     expected = output((weights.softmax(-1) @ heads[2]).reshape(2, 64, 5, 7))
     assert difference(attend(q, k, v, temperature, output), expected) < 1e-5
+
+
+@pytest.mark.parametrize("name", ["rfn-nest", "smfnet"])
+def test_shapes_can_be_followed_without_computing(name: str) -> None:
+    image = torch.empty(1, 1, 33, 40, device="meta")
+    with torch.device("meta"):
+        network = models.find(name).network(models.find(name).defaults()).eval()
+    assert network(image, image).shape == image.shape

@@ -12,6 +12,6 @@ def full_precision(tensor: Tensor) -> AbstractContextManager[object]:
     Where autocast is off it does nothing at all, so that an exported graph has no trace of it.
     """
     device = tensor.device.type
-    if torch.is_autocast_enabled(device):
+    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
         return torch.autocast(device, enabled=False)
     return nullcontext()
