@@ -2,7 +2,7 @@
 
 # Whether the line so far names exactly this command; `-` stands for none.
 function __fusecli_at --argument-names wanted
-    set -l known 'fuse' 'train' 'models' 'models list' 'models show' 'models verify' 'models convert'
+    set -l known 'fuse' 'train' 'doctor' 'models' 'models list' 'models show' 'models verify' 'models convert'
     set -l at
     for word in (commandline -opc)[2..-1]
         contains -- (string join -- ' ' $at $word) $known; and set at $at $word
@@ -19,12 +19,13 @@ end
 complete -c fusecli -f
 complete -c fusecli -n '__fusecli_at "-"' -a fuse -d 'Fuse every infrared/visible pair of two folders.'
 complete -c fusecli -n '__fusecli_at "-"' -a train -d 'Train or fine-tune a network by its recipe, or by yours.'
+complete -c fusecli -n '__fusecli_at "-"' -a doctor -d 'Report the environment and common faults, and fuse one small pair.'
 complete -c fusecli -n '__fusecli_at "-"' -a models -d 'List, show, verify and convert networks and weights.'
 complete -c fusecli -n '__fusecli_at "-"' -l version -d 'Show the version.'
 complete -c fusecli -n '__fusecli_at "-"' -l install-completion -d 'Install completion for the current shell.'
 complete -c fusecli -n '__fusecli_at "-"' -l show-completion -d 'Show completion for the current shell, to copy it or customize the installation.'
 complete -c fusecli -n '__fusecli_at "-"' -l help -s h -d 'Show this message and exit.'
-complete -c fusecli -n '__fusecli_at "fuse"' -l model -s m -r -f -a 'mfeif reconet reconet-plus rfn-nest' -d 'Network: mfeif, reconet, reconet-plus, rfn-nest.'
+complete -c fusecli -n '__fusecli_at "fuse"' -l model -s m -r -f -a 'mfeif reconet reconet-plus rfn-nest smfnet' -d 'Network: mfeif, reconet, reconet-plus, rfn-nest, smfnet.'
 complete -c fusecli -n '__fusecli_at "fuse"' -l weights -r -F -a 'random' -d 'File, name in the weight manifest, or random (untrained).'
 complete -c fusecli -n '__fusecli_at "fuse"' -l batch-size -r -f -d 'Pairs of equal size in one forward pass.'
 complete -c fusecli -n '__fusecli_at "fuse"' -l tile -r -f -a 'auto off' -d 'Edge of the pieces of large images: auto, off or pixels.'
@@ -40,6 +41,9 @@ complete -c fusecli -n '__fusecli_at "fuse"' -l pair-by -r -f -a 'key order' -d 
 complete -c fusecli -n '__fusecli_at "fuse"' -l unpaired -r -f -a 'error skip' -d 'What to do about files without a partner.'
 complete -c fusecli -n '__fusecli_at "fuse"' -l out -s o -r -F -d 'Folder; or a file for one item, or - for stdout.'
 complete -c fusecli -n '__fusecli_at "fuse"' -l overwrite -d 'Replace what exists.'
+complete -c fusecli -n '__fusecli_at "fuse"' -l resume -d 'Redo only what is missing or has changed.'
+complete -c fusecli -n '__fusecli_at "fuse"' -l checksum -d 'Compare inputs by content, not by time.'
+complete -c fusecli -n '__fusecli_at "fuse"' -l manifest -r -F -d 'Record of the run: a file, none, or auto: OUT/.fusecli/manifest.jsonl.'
 complete -c fusecli -n '__fusecli_at "fuse"' -l name -r -f -d 'Stem of each result; fields: key, stem, parent, model, index.'
 complete -c fusecli -n '__fusecli_at "fuse"' -l format -r -f -a 'auto png tiff jpeg webp npy' -d 'auto keeps TIFF for TIFF and float results, else PNG.'
 complete -c fusecli -n '__fusecli_at "fuse"' -l quality -r -f -d 'Of JPEG and WebP.'
@@ -57,6 +61,7 @@ complete -c fusecli -n '__fusecli_at "fuse"' -l jobs -s j -r -f -d 'Reading and 
 complete -c fusecli -n '__fusecli_at "fuse"' -l device -r -f -a 'auto cpu cuda mps' -d 'auto, cpu, cuda, cuda:N (several with commas), mps.'
 complete -c fusecli -n '__fusecli_at "fuse"' -l precision -r -f -a 'fp32 bf16 fp16 auto' -d 'Of networks.'
 complete -c fusecli -n '__fusecli_at "fuse"' -l seed -r -f -d 'For anything random.'
+complete -c fusecli -n '__fusecli_at "fuse"' -l shard -r -f -d 'The I-th of N disjoint parts; slurm takes both from the job array.'
 complete -c fusecli -n '__fusecli_at "fuse"' -l fail-fast -d 'Stop at the first failure.'
 complete -c fusecli -n '__fusecli_at "fuse"' -l dry-run -s n -d 'List what would be done; write nothing.'
 complete -c fusecli -n '__fusecli_at "fuse"' -l json -d 'One JSON document on stdout.'
@@ -68,7 +73,7 @@ complete -c fusecli -n '__fusecli_at "fuse"' -l verbose -s v -d 'More detail; -v
 complete -c fusecli -n '__fusecli_at "fuse"' -l help -s h -d 'Show this message and exit.'
 complete -c fusecli -n '__fusecli_at "fuse"' -F
 complete -c fusecli -n '__fusecli_at "train"' -l out -s o -r -f -a '(__fish_complete_directories)' -d 'Folder of the run.'
-complete -c fusecli -n '__fusecli_at "train"' -l model -s m -r -f -a 'mfeif reconet reconet-m-register reconet-plus reconet-u-register rfn-nest' -d 'One of mfeif, reconet, reconet-m-register, reconet-plus, reconet-u-register, rfn-nest.'
+complete -c fusecli -n '__fusecli_at "train"' -l model -s m -r -f -a 'mfeif reconet reconet-m-register reconet-plus reconet-u-register rfn-nest smfnet' -d 'One of mfeif, reconet, reconet-m-register, reconet-plus, reconet-u-register, rfn-nest, smfnet.'
 complete -c fusecli -n '__fusecli_at "train"' -l init -r -F -d 'Weights to start from: file or name.'
 complete -c fusecli -n '__fusecli_at "train"' -l val-ir -r -F -d 'Infrared images to validate on.'
 complete -c fusecli -n '__fusecli_at "train"' -l val-vis -r -F -d 'Their visible partners.'
@@ -119,6 +124,8 @@ complete -c fusecli -n '__fusecli_at "train"' -l quiet -s q -d 'Errors only.'
 complete -c fusecli -n '__fusecli_at "train"' -l verbose -s v -d 'More detail; -vv adds tracebacks.'
 complete -c fusecli -n '__fusecli_at "train"' -l help -s h -d 'Show this message and exit.'
 complete -c fusecli -n '__fusecli_at "train"' -F
+complete -c fusecli -n '__fusecli_at "doctor"' -l json -d 'One JSON document on stdout.'
+complete -c fusecli -n '__fusecli_at "doctor"' -l help -s h -d 'Show this message and exit.'
 complete -c fusecli -n '__fusecli_at "models"' -a list -d 'List every network: size, shape rules, and whether its weights are here.'
 complete -c fusecli -n '__fusecli_at "models"' -a show -d 'Show the card of a network: paper, size, options, recipe, weights, scores, limits.'
 complete -c fusecli -n '__fusecli_at "models"' -a verify -d 'Compare every weights file with its checksum; exit 6 when one differs or is missing.'
@@ -128,11 +135,11 @@ complete -c fusecli -n '__fusecli_at "models list"' -l json -d 'One JSON documen
 complete -c fusecli -n '__fusecli_at "models list"' -l help -s h -d 'Show this message and exit.'
 complete -c fusecli -n '__fusecli_at "models show"' -l json -d 'One JSON document on stdout.'
 complete -c fusecli -n '__fusecli_at "models show"' -l help -s h -d 'Show this message and exit.'
-complete -c fusecli -n '__fusecli_at "models show"' -f -a 'mfeif reconet reconet-m-register reconet-plus reconet-u-register rfn-nest'
+complete -c fusecli -n '__fusecli_at "models show"' -f -a 'mfeif reconet reconet-m-register reconet-plus reconet-u-register rfn-nest smfnet'
 complete -c fusecli -n '__fusecli_at "models verify"' -l json -d 'One JSON document on stdout.'
 complete -c fusecli -n '__fusecli_at "models verify"' -l help -s h -d 'Show this message and exit.'
-complete -c fusecli -n '__fusecli_at "models verify"' -f -a 'mfeif reconet reconet-m-register reconet-plus reconet-u-register rfn-nest'
-complete -c fusecli -n '__fusecli_at "models convert"' -l model -s m -r -f -a 'mfeif reconet reconet-m-register reconet-plus reconet-u-register rfn-nest' -d 'The network.'
+complete -c fusecli -n '__fusecli_at "models verify"' -f -a 'mfeif reconet reconet-m-register reconet-plus reconet-u-register rfn-nest smfnet'
+complete -c fusecli -n '__fusecli_at "models convert"' -l model -s m -r -f -a 'mfeif reconet reconet-m-register reconet-plus reconet-u-register rfn-nest smfnet' -d 'The network.'
 complete -c fusecli -n '__fusecli_at "models convert"' -l set -r -f -d 'Option it was trained with; repeatable.'
 complete -c fusecli -n '__fusecli_at "models convert"' -l overwrite -d 'Replace DST.'
 complete -c fusecli -n '__fusecli_at "models convert"' -l json -d 'One JSON document on stdout.'
