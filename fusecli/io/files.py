@@ -197,7 +197,9 @@ def key_maker(pair_regex: str | None, suffix: str) -> Callable[[str], str | None
 
     def key(name: str) -> str | None:
         match = pattern.search(name.replace(os.sep, "/"))
-        return unicodedata.normalize("NFC", match[group]) if match and match[group] else None
+        if match is None or not match[group]:
+            return None
+        return check_key(unicodedata.normalize("NFC", match[group]))
 
     return key
 
@@ -240,9 +242,6 @@ def keyed_files(
             hint=f"choose one kind with a quoted glob: '{narrow}'" if same_stem else None,
             details={"keys": [key for key, _, _ in twice[:100]]},
         )
-    for key in keyed:
-        if ".." in key or key.startswith("/"):
-            check_key(key)
     return keyed, lost
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from fusecli.errors import InputError, UsageError
 from fusecli.io import containers, tiff
 from fusecli.io.containers import Container
-from fusecli.io.metadata import ICC_SPACE, Metadata, embed, orientation, turn, upright
+from fusecli.io.metadata import ICC_SPACE, Metadata, embed, orientation, turn, upright, upright_xmp
 from fusecli.io.values import from_unit, limits, luma, parse_range, to_unit
 from fusecli.io.writing import remove_leftovers, write_atomic
 
@@ -89,14 +89,14 @@ def read(path: str, max_pixels: int = MAX_PIXELS) -> Picture:
         InputError: `read.missing`, `read.permission`, `read.failed`, `read.decode`, `read.bomb`.
     """
     try:
-        with open(path, "rb") as file:  # noqa: PTH123  (paths are text here)
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise _undecodable(path, "it is not a regular file")
-            if status.st_size > max_pixels * MAX_BYTES_PER_PIXEL:
-                raise _bomb(path, f"the file has {status.st_size} bytes", max_pixels)
+        status = os.stat(path)  # before opening: a pipe without writer would block for ever
+        if not stat.S_ISREG(status.st_mode):
+            raise _undecodable(path, "it is not a regular file")
+        if status.st_size > max_pixels * MAX_BYTES_PER_PIXEL:
+            raise _bomb(path, f"the file has {status.st_size} bytes", max_pixels)
+        with open(path, "rb") as file:
             data = file.read()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise InputError(
             f"{path} does not exist", code="read.missing", details={"path": path}
         ) from None
@@ -106,8 +106,6 @@ def read(path: str, max_pixels: int = MAX_PIXELS) -> Picture:
             code="read.permission",
             details={"path": path},
         ) from None
-    except IsADirectoryError:
-        raise _undecodable(path, "it is a folder") from None
     except OSError as error:
         raise InputError(
             f"cannot read {path}: {error.strerror or error}",
@@ -130,17 +128,20 @@ def decode(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Picture:
 
     try:
         container = containers.inspect(data)
-        check_size(container.width, container.height)
+        width, height = container.width, container.height
+        check_size(width, height)
         if container.format == "tiff":
             return _from_tiff(data, name, check_size)
         if container.format == "npy":
             pixels, alpha = _canonical(_decode_npy(data, check_size))
             return _finish(pixels, alpha, Metadata(), "npy", None, name)
+        if not width or not height:
+            raise ValueError(f"a picture of {width}x{height} pixels")
         return _from_container(data, container, name)
     except ValueError as error:
         raise _undecodable(name, str(error)) from None
-    except (cv2.error, MemoryError) as error:
-        raise _undecodable(name, f"damaged {type(error).__name__}") from None
+    except MemoryError:
+        raise _undecodable(name, "there is not enough memory for its pixels") from None
 
 
 def as_grey(picture: Picture, luma_ok: bool = False) -> np.ndarray:
@@ -267,7 +268,7 @@ def _from_container(data: bytes, container: Container, name: str) -> Picture:
     pixels, alpha = _canonical(stored)
     metadata = Metadata(
         exif=upright(container.exif),
-        xmp=container.xmp,
+        xmp=upright_xmp(container.xmp),
         # A profile of CMYK or Lab does not describe the RGB that was made of it.
         icc=container.icc if container.icc and container.icc[16:20] in ICC_SPACE else None,
     )
@@ -283,6 +284,7 @@ def _from_tiff(data: bytes, name: str, check_size: Any) -> Picture:
     if alpha is not None:
         alpha = _native(alpha)
     metadata = page.metadata
+    metadata = replace(metadata, xmp=upright_xmp(metadata.xmp))
     if page.orientation != 1:  # tie points count pixels as stored
         metadata = replace(metadata, geo=())
     picture = _finish(pixels, alpha, metadata, "tiff", page.nodata, name)
@@ -307,7 +309,10 @@ def _turned(picture: Picture, orientation: int) -> Picture:
 def _decode_cv(data: bytes) -> np.ndarray | None:
     """Return what OpenCV decodes, in RGB order and not turned; None where it cannot."""
     flags = cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error:
+        return None
     if pixels is None or pixels.ndim == 2:
         return pixels
     codes = {3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGBA}
@@ -381,9 +386,14 @@ def _spread(pixels: np.ndarray, invalid: np.ndarray | None) -> float:
     values = pixels if invalid is None else pixels[~invalid]
     if not values.size:
         return 0.0
-    difference = values.max(axis=-1).astype(np.float32) - values.min(axis=-1)
-    full = np.iinfo(pixels.dtype).max if pixels.dtype.kind == "u" else float(np.ptp(values))
-    return float(difference.mean()) / full if full else 0.0
+    red, green, blue = values[..., 0], values[..., 1], values[..., 2]
+    highest = np.maximum(np.maximum(red, green), blue)
+    lowest = np.minimum(np.minimum(red, green), blue)
+    if pixels.dtype.kind == "u":
+        full = float(np.iinfo(pixels.dtype).max)
+    else:
+        full = float(highest.max()) - float(lowest.min())
+    return float(np.mean(highest - lowest, dtype=np.float64)) / full if full else 0.0
 
 
 def _finish(

@@ -2,16 +2,17 @@
 
 import contextlib
 import errno
-import glob
 import hashlib
 import os
+import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from fusecli.errors import InputError
 
 NAME_MAX = 255  # bytes, of every common file system
 PART = ".part"
+_PART_NAME = re.compile(r"(\..+\.)[0-9a-f]{8}" + re.escape(PART), re.DOTALL)
 
 
 def write_atomic(path: str, data: bytes, commit: Callable[[], None] | None = None) -> None:
@@ -45,18 +46,30 @@ def write_atomic(path: str, data: bytes, commit: Callable[[], None] | None = Non
         raise
 
 
-def remove_leftovers(path: str) -> int:
-    """Remove the `.part` files that killed runs left of one item; return how many.
+def remove_leftovers(paths: Iterable[str]) -> int:
+    """Remove the `.part` files that killed runs left of these items; return how many.
+
+    Other files in the folders stay: another shard may be writing them at this moment.
 
     Args:
-        path: The final name, as given to `write_atomic`.
+        paths: Final names, as given to `write_atomic`. Each of their folders is listed once.
     """
-    folder, name = os.path.split(path)
-    stem = glob.escape(os.path.join(folder, _part_prefix(name)))
-    found = glob.glob(stem + "[0-9a-f]" * 8 + PART, include_hidden=True)
-    for part in found:
-        _discard(part)
-    return len(found)
+    prefixes: dict[str, set[str]] = {}
+    for path in paths:
+        folder, name = os.path.split(path)
+        prefixes.setdefault(folder, set()).add(_part_prefix(name))
+    removed = 0
+    for folder, own in prefixes.items():
+        try:
+            names = os.listdir(folder or ".")
+        except OSError:
+            continue  # not there yet
+        for name in names:
+            match = _PART_NAME.fullmatch(name)
+            if match and match[1] in own:
+                _discard(os.path.join(folder, name))
+                removed += 1
+    return removed
 
 
 def _part_prefix(name: str) -> str:
