@@ -93,14 +93,16 @@ def encode(
     elif format == "webp":
         parameters = (cv2.IMWRITE_WEBP_QUALITY, quality)
     try:
-        _, data = cv2.imencode(f".{format}", _bgr(pixels, alpha), parameters)
+        done, data = cv2.imencode(f".{format}", _bgr(pixels, alpha), parameters)
     except cv2.error:
+        done = False
+    if not done:
         size = f"{pixels.shape[1]}x{pixels.shape[0]}"
         raise InputError(
             f"cannot write {size} pixels as {format.upper()}",
             code="write.encode",
             hint="choose --format png or tiff",
-        ) from None
+        )
     encoded = data.tobytes()
     if metadata is None:
         return encoded
