@@ -51,6 +51,7 @@ class Outcome:
         ms: Milliseconds spent, by name: `read`, `run`, `write`.
         notes: Code to message of warnings that the run collects and counts.
         record: Further JSON-ready values for the manifest.
+        parts: Finished files that still wait for their final names, and these names.
     """
 
     key: str
@@ -60,6 +61,7 @@ class Outcome:
     ms: dict[str, float] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
     record: dict[str, Any] = field(default_factory=dict)
+    parts: list[tuple[str, str]] = field(default_factory=list)
 
 
 @dataclass
@@ -330,6 +332,14 @@ class Reporter:
         if self.verbose and not self.quiet:
             self.console.print(f"[dim]{escape(message)}[/]")
 
+    def note(self, message: str, **values: Any) -> None:
+        """Say how far a long item is: a line, or a `progress` event with the values."""
+        if self.mode == "jsonl":
+            event = {"v": 1, "event": "progress", **values}
+            print(json.dumps(event, ensure_ascii=False), file=sys.stderr, flush=True)
+        elif not self.quiet:
+            self.console.print(escape(message))
+
     def warn(self, message: str, code: str = "warning") -> None:
         """Say something that may matter."""
         if self.mode == "jsonl":
@@ -392,7 +402,13 @@ def show_bug(error: BaseException, *, json: bool = False, verbose: bool = False)
     console.print(f"[bold red]internal error:[/] {escape(name)}")
     console.print("[bold]hint:[/] this is a bug; run again with -vv and report what it prints")
     if json:
-        found = {"code": "internal", "message": name, "hint": None, "facts": [], "details": {}}
+        found: dict[str, Any] = {
+            "code": "internal",
+            "message": name,
+            "hint": None,
+            "facts": [],
+            "details": {},
+        }
         write_json(
             {"schema": "fusecli/error/1", "ok": False, "exit_code": 1, "version": __version__}
             | {"error": found}

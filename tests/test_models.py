@@ -64,7 +64,7 @@ def _alive(name: str, options: tuple[tuple[str, str], ...]) -> nn.Module:
     network = spec.network(models.parse_options(spec, dict(options))).train()
     if not any(isinstance(module, nn.BatchNorm2d) for module in network.modules()):
         for module in network.modules():  # nothing else keeps the scale up from layer to layer
-            if isinstance(module, nn.Conv2d):
+            if isinstance(module, nn.Conv2d) and module.out_channels > 1:  # last ones have reasons
                 nn.init.kaiming_normal_(module.weight)
     for parameter in network.parameters():
         if not parameter.count_nonzero() or parameter.std(correction=0) < 1e-4:

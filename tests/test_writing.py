@@ -1,5 +1,6 @@
 """Files that are there whole or not at all."""
 
+import io
 import os
 from pathlib import Path
 
@@ -24,34 +25,32 @@ class TestWriting:
         writing.write_atomic("a.png", b"x")
         assert Path("a.png").read_bytes() == b"x"
 
-    def test_the_record_is_made_before_the_name_is_taken(self, tmp_path: Path) -> None:
+    def test_a_part_is_whole_but_has_no_final_name_yet(self, tmp_path: Path) -> None:
         path = tmp_path / "a.png"
-        seen = []
-
-        def commit() -> None:
-            (part,) = tmp_path.iterdir()
-            seen.append((part.name, part.read_bytes()))
-
-        writing.write_atomic(str(path), b"whole", commit)
-        ((name, content),) = seen
-        assert name.startswith(".a.png.")
-        assert name.endswith(".part")
-        assert content == b"whole"
+        path.write_bytes(b"old")
+        part = Path(writing.write_part(str(path), b"new"))
+        assert path.read_bytes() == b"old"
+        assert part.read_bytes() == b"new"
+        assert writing.part_of(part.name) == writing.part_prefix("a.png") == ".a.png."
+        writing.discard(str(part))
+        assert list(tmp_path.iterdir()) == [path]
 
     @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, ValueError])
     def test_whatever_interrupts_leaves_nothing(
-        self, tmp_path: Path, error: type[BaseException]
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
     ) -> None:
-        path = tmp_path / "a.png"
-        path.write_bytes(b"old")
+        class Interrupted(io.BytesIO):
+            def write(self, data: object) -> int:
+                raise error
 
-        def commit() -> None:
-            raise error
+        def interrupted(part: str, mode: str) -> Interrupted:
+            Path(part).touch()
+            return Interrupted()
 
+        monkeypatch.setattr("builtins.open", interrupted)
         with pytest.raises(error):
-            writing.write_atomic(str(path), b"new", commit)
-        assert path.read_bytes() == b"old"
-        assert list(tmp_path.iterdir()) == [path]
+            writing.write_atomic(str(tmp_path / "a.png"), b"new")
+        assert list(tmp_path.iterdir()) == []
 
     @pytest.mark.parametrize(
         ("number", "code"), [(28, "write.full"), (30, "write.permission"), (13, "write.permission"),
@@ -81,36 +80,13 @@ class TestWriting:
         writing.write_atomic(str(path), b"x")
         assert path.read_bytes() == b"x"
 
-    def test_left_overs_of_ones_own_items_only(self, tmp_path: Path) -> None:
-        names = [
-            ".a.png.0123abcd.part",
-            ".b.png.0123abcd.part",
-            ".a.png.notours.part",
-            ".a.png.part",
-            "a.png.0123abcd.part",
-            ".a.png.extra.png.0123abcd.part",
-        ]
-        for name in names:
-            (tmp_path / name).write_bytes(b"")
-        own = [str(tmp_path / "a.png"), str(tmp_path / "c.png"), str(tmp_path / "none" / "d.png")]
-        assert writing.remove_leftovers(own) == 1
-        assert sorted(entry.name for entry in tmp_path.iterdir()) == sorted(names[1:])
+    def test_the_parts_of_long_names_are_known_too(self, tmp_path: Path) -> None:
+        name = "x" * 250 + ".png"
+        part = Path(writing.write_part(str(tmp_path / name), b"x"))
+        assert writing.part_of(part.name) == writing.part_prefix(name)
 
-    def test_left_overs_of_long_names_are_known_too(self, tmp_path: Path) -> None:
-        path = str(tmp_path / ("x" * 250 + ".png"))
-
-        class Killed(BaseException):
-            pass
-
-        def kill() -> None:
-            (part,) = tmp_path.iterdir()
-            (tmp_path / "copy").write_bytes(b"")
-            part.rename(tmp_path / "copy")
-            names.append(part.name)
-            raise Killed
-
-        names: list[str] = []
-        with pytest.raises(Killed):
-            writing.write_atomic(path, b"x", kill)
-        (tmp_path / "copy").rename(tmp_path / names[0])
-        assert writing.remove_leftovers([path]) == 1
+    @pytest.mark.parametrize(
+        "name", [".a.png.notours.part", ".a.png.part", "a.png.0123abcd.part", ".0123abcd.part"]
+    )
+    def test_other_files_are_no_parts(self, name: str) -> None:
+        assert writing.part_of(name) is None

@@ -20,11 +20,11 @@ from fusecli.io.containers import Container
 from fusecli.io.encoding import HOLDS, check_format, encode
 from fusecli.io.metadata import ICC_SPACE, Metadata, orientation, turn, upright, upright_xmp
 from fusecli.io.values import from_unit, limits, luma, parse_range, to_unit
-from fusecli.io.writing import remove_leftovers, write_atomic
+from fusecli.io.writing import write_atomic
 
 __all__ = [
     "HOLDS", "MAX_PIXELS", "Metadata", "Picture", "as_grey", "check_format", "decode", "encode",
-    "from_unit", "limits", "luma", "parse_range", "read", "remove_leftovers", "to_unit",
+    "from_unit", "limits", "luma", "parse_range", "read", "to_unit",
     "write_atomic",
 ]  # fmt: skip
 

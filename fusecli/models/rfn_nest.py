@@ -78,6 +78,9 @@ class Decoder(nn.Module):
         self.d22 = block(2 * c2 + c3, c2)
         self.d13 = block(3 * c1 + c2, c1)
         self.out = ReflectConv(c1, 1, 1)
+        # The features are not below 0: a last layer drawn with both signs is shut by its own ReLU
+        # in a quarter of all draws, and then nothing ever learns.
+        nn.init.uniform_(self.out.conv.weight, 0, c1**-0.5)
 
     def forward(self, features: Features) -> Tensor:
         """Return (B, 1, H, W) of the size of the first map, not below 0."""

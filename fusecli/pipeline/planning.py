@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import os
 import string
-from collections.abc import Iterable, Iterator
+from array import array
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -12,6 +14,8 @@ import numpy as np
 
 from fusecli.errors import InputError, UsageError
 from fusecli.io.pairs import Pair
+from fusecli.pipeline import outputs
+from fusecli.pipeline.shards import Shard
 from fusecli.report import relative
 
 SUFFIXES = {"png": ".png", "tiff": ".tif", "jpeg": ".jpg", "webp": ".webp", "npy": ".npy"}
@@ -46,6 +50,11 @@ class Job:
     vis: str
     out: str
     format: str
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """The two paths by name."""
+        return {"ir": self.ir, "vis": self.vis}
 
 
 @dataclass(frozen=True)
@@ -88,7 +97,7 @@ class Target:
             key=pair.key, stem=place.name, parent=parent, model=self.model, index=index
         )
         _check_inside(stem, pair.key)
-        out = str(Path(self.out) / (stem + SUFFIXES[format]))
+        out = os.path.join(self.out, stem + SUFFIXES[format])  # noqa: PTH118 - a million times
         return Job(pair.key, pair.ir, pair.vis, out, format)
 
     def _check_format(self) -> None:
@@ -164,21 +173,74 @@ def _check_inside(stem: str, key: str) -> None:
         )
 
 
+class Plan:
+    """The jobs of a run in the order of its pairs, made anew each time they are asked for.
+
+    So a million of them take no more room than their pairs do, and none for a list on disk.
+
+    Args:
+        pairs: Can be gone through more than once.
+        target: Where results go.
+        limit: Stop after this many pairs.
+        shard: Of these, the part that is this process's.
+    """
+
+    def __init__(
+        self,
+        pairs: Iterable[Pair],
+        target: Target,
+        *,
+        limit: int | None = None,
+        shard: Shard | None = None,
+    ) -> None:
+        self.pairs, self.target, self.limit = pairs, target, limit
+        self.shard = shard or Shard()
+        self._length: int | None = None
+
+    def everything(self) -> Iterator[Job]:
+        """Yield the jobs of all shards."""
+        for index, pair in enumerate(itertools.islice(self.pairs, self.limit)):
+            yield self.target.job(pair, index)
+
+    def __iter__(self) -> Iterator[Job]:
+        return (job for job in self.everything() if self.shard.has(job.key))
+
+    def __len__(self) -> int:
+        if self._length is None:
+            self._length = sum(1 for _ in self)
+        return self._length
+
+
 def plan(
-    pairs: Iterable[Pair], target: Target, *, overwrite: bool = False, limit: int | None = None
-) -> list[Job]:
-    """Return the jobs of a run in the order of their keys.
+    pairs: Iterable[Pair],
+    target: Target,
+    *,
+    overwrite: bool = False,
+    known: Container[str] | None = None,
+    limit: int | None = None,
+    shard: Shard | None = None,
+) -> Plan:
+    """Return the jobs of a run, all of them checked.
+
+    Args:
+        pairs: Can be gone through more than once.
+        target: Where results go.
+        overwrite: Results may exist.
+        known: Results that may exist, by path relative to the output folder: see `--resume`.
+        limit: Stop after this many pairs.
+        shard: See `Plan`.
 
     Raises:
         InputError: Nothing to do; several items for one output file; two results with one name;
-            results that exist already without `overwrite`.
+            results that exist already and may not.
     """
-    jobs = [target.job(pair, index) for index, pair in enumerate(itertools.islice(pairs, limit))]
-    if not jobs:
+    jobs = Plan(pairs, target, limit=limit, shard=shard)
+    total = _check_distinct(jobs)
+    if not total:
         raise InputError("there is nothing to do: no pair was found", code="pair.none")
-    if target.is_file and len(jobs) > 1:
+    if target.is_file and total > 1:
         raise UsageError(
-            f"--out {target.out} is one file, but there are {len(jobs)} pairs",
+            f"--out {target.out} is one file, but there are {total} pairs",
             code="out.file",
             hint="name a folder, or pick one pair with --limit 1",
         )
@@ -188,41 +250,52 @@ def plan(
             code="out.not-a-folder",
             hint="choose another --out",
         )
-    _check_distinct(jobs)
     if not overwrite:
-        check_free(jobs)
+        check_free(jobs, target.out, known)
     return jobs
 
 
-def _check_distinct(jobs: list[Job]) -> None:
+def _check_distinct(jobs: Plan) -> int:
+    """Refuse two results with one name, and return the number of results of all shards."""
+    hashes = array("q", (hash(job.out) for job in jobs.everything()))
+    unique, counts = np.unique(np.asarray(hashes), return_counts=True)
+    shared = set(unique[counts > 1].tolist())
     keys: dict[str, str] = {}
-    for job in jobs:
-        other = keys.setdefault(job.out, job.key)
-        if other is not job.key:
+    collisions = shared and not jobs.target.is_file  # of one file and many pairs, plan says more
+    for job in jobs.everything() if collisions else ():
+        if hash(job.out) in shared and keys.setdefault(job.out, job.key) is not job.key:
             raise InputError(
-                f"'{other}' and '{job.key}' would both be written to {relative(job.out)}",
+                f"'{keys[job.out]}' and '{job.key}' would both be written to {relative(job.out)}",
                 code="out.collision",
                 hint="let --name contain {key}",
             )
+    return len(hashes)
 
 
-def check_free(jobs: Iterable[Job]) -> None:
-    """Refuse to replace files.
+def check_free(jobs: Iterable[Job], out: str, known: Container[str] | None = None) -> None:
+    """Refuse to replace files, but for results that an earlier run recorded.
+
+    Args:
+        jobs: Of this run.
+        out: The output folder.
+        known: Results recorded there; None where nothing may exist.
 
     Raises:
-        InputError: Names the count and the option that replaces them (`out.exists`).
+        InputError: Names the count and the options that help (`out.exists`, `out.foreign`).
     """
-    present = [job.out for job in jobs if job.out != "-" and Path(job.out).exists()]
-    if present:
-        many = len(present) > 1
-        raise InputError(
-            f"{len(present)} of the results exist{'' if many else 's'} already",
-            code="out.exists",
-            facts=_first(relative(path) for path in present),
-            hint="--overwrite replaces them",
-            details={"count": len(present)},
-        )
-
-
-def _first(lines: Iterator[str], count: int = 10) -> list[str]:
-    return list(itertools.islice(lines, count))
+    outputs.listing.cache_clear()
+    present = (job.out for job in jobs if job.out != "-" and outputs.exists(job.out))
+    if known is not None:
+        present = (path for path in present if Path(path).relative_to(out).as_posix() not in known)
+    paths = list(present)
+    if not paths:
+        return
+    one = len(paths) == 1
+    if known is None:
+        message = f"{len(paths)} of the results exist{'s' if one else ''} already"
+        code, hint = "out.exists", "--resume goes on where a run stopped; --overwrite replaces them"
+    else:
+        message = f"{len(paths)} of the results {'was' if one else 'were'} not written by fusecli"
+        code, hint = "out.foreign", "--overwrite replaces them; or choose another --out"
+    facts = [relative(path) for path in paths[:10]]
+    raise InputError(message, code=code, facts=facts, hint=hint, details={"count": len(paths)})
