@@ -425,7 +425,7 @@ class Trainer:
             "Time": f"{duration(self.seconds)} on {self.ranks.size} x {self.ranks.device},"
             f" {self.runtime.precision}, torch {torch.__version__}",
             "Command": f"`{self.options.command}`",
-        }
+        } | spec.training_facts(self.options.options)
         stages = [
             {"stage": s.name, "steps": self.options.steps_of(s, len(self.pictures))}
             | {"batch": s.batch_size, "crop": s.crop, "rate": f"{s.lr:g} {s.schedule}"}
