@@ -3,7 +3,7 @@
 # Set words, paths and list to what option $2 of command $1 takes; fail if it takes nothing.
 _fusecli_value() {
     case "$1 $2" in
-        "fuse --model" | "fuse -m") words='mfeif reconet reconet-plus rfn-nest smfnet' ;;
+        "fuse --model" | "fuse -m") words='mfeif reconet reconet-plus rfn-nest rfvif smfnet' ;;
         "fuse --weights") words='random' paths=-f ;;
         "fuse --batch-size") : ;;
         "fuse --tile") words='auto off' ;;
@@ -37,7 +37,7 @@ _fusecli_value() {
         "fuse --shard") : ;;
         "fuse --progress") words='auto bar plain jsonl none' ;;
         "train --out" | "train -o") paths=-d ;;
-        "train --model" | "train -m") words='mfeif reconet reconet-m-register reconet-plus reconet-u-register rfn-nest smfnet' ;;
+        "train --model" | "train -m") words='mfeif reconet reconet-m-register reconet-plus reconet-u-register rfn-nest rfvif smfnet' ;;
         "train --init") paths=-f ;;
         "train --val-ir") paths=-f ;;
         "train --val-vis") paths=-f ;;
@@ -74,7 +74,7 @@ _fusecli_value() {
         "train --precision") words='fp32 bf16 fp16 auto' ;;
         "train --seed") : ;;
         "train --progress") words='auto bar plain jsonl none' ;;
-        "models convert --model" | "models convert -m") words='mfeif reconet reconet-m-register reconet-plus reconet-u-register rfn-nest smfnet' ;;
+        "models convert --model" | "models convert -m") words='mfeif reconet reconet-m-register reconet-plus reconet-u-register rfn-nest rfvif smfnet' ;;
         "models convert --set") : ;;
         *) return 1 ;;
     esac
@@ -87,8 +87,8 @@ _fusecli_argument() {
         "fuse 1") paths=-f ;;
         "train 0") paths=-f ;;
         "train 1") paths=-f ;;
-        "models show 0") words='mfeif reconet reconet-m-register reconet-plus reconet-u-register rfn-nest smfnet' ;;
-        "models verify "*) words='mfeif reconet reconet-m-register reconet-plus reconet-u-register rfn-nest smfnet' ;;
+        "models show 0") words='mfeif reconet reconet-m-register reconet-plus reconet-u-register rfn-nest rfvif smfnet' ;;
+        "models verify "*) words='mfeif reconet reconet-m-register reconet-plus reconet-u-register rfn-nest rfvif smfnet' ;;
         "models convert "*) paths=-f ;;
         "models convert 1") paths=-f ;;
     esac

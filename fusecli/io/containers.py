@@ -108,7 +108,7 @@ def _png(data: bytes) -> Container:
         elif kind == b"IDAT":
             compressed += length
         elif kind == b"eXIf" and whole:
-            exif = bytes(body)
+            exif = bytes(body).removeprefix(JPEG_EXIF)
         elif kind == b"iCCP" and whole:
             icc = _inflate(bytes(body).partition(b"\0")[2][1:])
         elif kind == b"iTXt" and whole and bytes(body[: len(PNG_XMP)]) == PNG_XMP:
@@ -211,7 +211,7 @@ def _webp(data: bytes) -> Container:
         position += 8 + length + length % 2
     exif = blocks.get(b"EXIF")
     if exif:
-        exif = exif.removeprefix(JPEG_EXIF)  # some writers keep the prefix of JPEG
+        exif = exif.removeprefix(JPEG_EXIF)  # some writers keep it
     return Container("webp", width, height, exif, blocks.get(b"XMP "), blocks.get(b"ICCP"))
 
 
