@@ -185,7 +185,8 @@ def _from_container(data: bytes, container: Container, name: str) -> Picture:
     if container.format in ("pnm", "pfm"):
         stored = containers.netpbm_pixels(data, container)
     if stored is None:
-        stored = _decode_cv(data)
+        png = container.format == "png"
+        stored = _decode_cv(containers.png_for_decoder(data) if png else data)
     if stored is None:
         raise ValueError(f"damaged or unsupported {container.format.upper()} data")
     pixels, alpha = _canonical(stored)
@@ -289,7 +290,8 @@ def _native(values: np.ndarray) -> np.ndarray:
         return values.astype(np.uint8) * 255
     if values.dtype.kind == "u" and values.dtype.itemsize <= 2:
         return np.ascontiguousarray(values, values.dtype.newbyteorder("="))
-    with np.errstate(over="ignore"):  # float64 beyond float32 becomes infinite, and is counted
+    # Float64 beyond float32 becomes infinite; like NaN, it is counted later.
+    with np.errstate(over="ignore", invalid="ignore"):
         return np.ascontiguousarray(values, np.float32)
 
 

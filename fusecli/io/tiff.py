@@ -7,6 +7,7 @@ every layout. Between them they read what cameras and GIS tools write.
 
 import io
 import logging
+import math
 import struct
 import zlib
 from collections.abc import Callable
@@ -150,6 +151,11 @@ def _check_segments(page: Any, data: bytes) -> None:
     offsets, counts = page.dataoffsets, page.databytecounts
     if not offsets or len(offsets) != len(counts):
         raise ValueError("damaged or truncated TIFF: its strips are not listed")
+    if len(offsets) < math.prod(page.chunked):
+        raise ValueError(
+            f"damaged TIFF: {page.imagewidth}x{page.imagelength} pixels need "
+            f"{math.prod(page.chunked)} strips or tiles, {len(offsets)} are listed"
+        )
     for offset, count in zip(offsets, counts, strict=True):
         if offset + count > len(data):
             raise ValueError("truncated file: a TIFF strip lies beyond its end")
