@@ -84,7 +84,8 @@ def compare(model: str, pairs: int, options: list[str]) -> dict[str, float | str
         plain, plain_peak = measured(here)
         ours, peak = measured(
             [sys.executable, "-m", "fusecli", "fuse", str(folder / "ir"), str(folder / "vis"),
-             "-o", str(folder / "out"), "-m", model, "--tone", "clip", "--weights", "random", "--json", *options]
+             "-o", str(folder / "out"), "-m", model, "--tone", "clip",
+             "--weights", "random", "--json", *options]
         )  # fmt: skip
         largest = max(
             int(np.abs(cv2.imread(str(p)).astype(int)
