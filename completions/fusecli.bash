@@ -3,7 +3,7 @@
 # Set words, paths and list to what option $2 of command $1 takes; fail if it takes nothing.
 _fusecli_value() {
     case "$1 $2" in
-        "fuse --model" | "fuse -m") words='mfeif reconet reconet-plus rfn-nest smfnet' ;;
+        "fuse --model" | "fuse -m") words='mfeif reconet reconet-plus rfn-nest rfvif smfnet' ;;
         "fuse --weights") words='random' paths=-f ;;
         "fuse --batch-size") : ;;
         "fuse --tile") words='auto off' ;;
@@ -23,6 +23,7 @@ _fusecli_value() {
         "fuse --quality") : ;;
         "fuse --ir-range") words='auto dtype' ;;
         "fuse --vis-range") words='auto dtype' ;;
+        "fuse --range-scope") words='image all' ;;
         "fuse --out-dtype") words='auto uint8 uint16 float32' ;;
         "fuse --tone") words='model clip stretch' ;;
         "fuse --chroma") words='auto keep drop' ;;
@@ -37,7 +38,7 @@ _fusecli_value() {
         "fuse --shard") : ;;
         "fuse --progress") words='auto bar plain jsonl none' ;;
         "train --out" | "train -o") paths=-d ;;
-        "train --model" | "train -m") words='mfeif reconet reconet-m-register reconet-plus reconet-u-register rfn-nest smfnet' ;;
+        "train --model" | "train -m") words='mfeif reconet reconet-m-register reconet-plus reconet-u-register rfn-nest rfvif smfnet' ;;
         "train --init") paths=-f ;;
         "train --val-ir") paths=-f ;;
         "train --val-vis") paths=-f ;;
@@ -74,7 +75,17 @@ _fusecli_value() {
         "train --precision") words='fp32 bf16 fp16 auto' ;;
         "train --seed") : ;;
         "train --progress") words='auto bar plain jsonl none' ;;
-        "models convert --model" | "models convert -m") words='mfeif reconet reconet-m-register reconet-plus reconet-u-register rfn-nest smfnet' ;;
+        "export --out" | "export -o") paths=-f ;;
+        "export --format") words='onnx pt2 safetensors' ;;
+        "export --weights") paths=-f ;;
+        "export --set") : ;;
+        "export --dynamic") words='all batch hw none' ;;
+        "export --size") : ;;
+        "export --opset") : ;;
+        "export --precision") words='fp32 fp16' ;;
+        "export --atol") : ;;
+        "export --rtol") : ;;
+        "models convert --model" | "models convert -m") words='mfeif reconet reconet-m-register reconet-plus reconet-u-register rfn-nest rfvif smfnet' ;;
         "models convert --set") : ;;
         *) return 1 ;;
     esac
@@ -87,8 +98,9 @@ _fusecli_argument() {
         "fuse 1") paths=-f ;;
         "train 0") paths=-f ;;
         "train 1") paths=-f ;;
-        "models show 0") words='mfeif reconet reconet-m-register reconet-plus reconet-u-register rfn-nest smfnet' ;;
-        "models verify "*) words='mfeif reconet reconet-m-register reconet-plus reconet-u-register rfn-nest smfnet' ;;
+        "export 0") words='mfeif reconet reconet-m-register reconet-plus reconet-u-register rfn-nest rfvif smfnet' ;;
+        "models show 0") words='mfeif reconet reconet-m-register reconet-plus reconet-u-register rfn-nest rfvif smfnet' ;;
+        "models verify "*) words='mfeif reconet reconet-m-register reconet-plus reconet-u-register rfn-nest rfvif smfnet' ;;
         "models convert "*) paths=-f ;;
         "models convert 1") paths=-f ;;
     esac
@@ -97,9 +109,10 @@ _fusecli_argument() {
 _fusecli_options() {
     case "$1" in
         "") echo '--version --install-completion --show-completion --help -h' ;;
-        "fuse") echo '--model -m --weights --batch-size --tile --tile-overlap --compare --recursive -r --pairs --limit --ir-suffix --vis-suffix --pair-regex --pair-by --unpaired --out -o --overwrite --resume --checksum --manifest --name --format --quality --ir-range --vis-range --out-dtype --tone --chroma --alpha --fit --grid --ir-luma --metadata --jobs -j --device --precision --seed --shard --fail-fast --dry-run -n --json --print --print0 --progress --quiet -q --verbose -v --help -h' ;;
+        "fuse") echo '--model -m --weights --batch-size --tile --tile-overlap --compare --recursive -r --pairs --limit --ir-suffix --vis-suffix --pair-regex --pair-by --unpaired --out -o --overwrite --resume --checksum --manifest --name --format --quality --ir-range --vis-range --range-scope --out-dtype --tone --chroma --alpha --fit --grid --ir-luma --metadata --jobs -j --device --precision --seed --shard --fail-fast --dry-run -n --json --print --print0 --progress --quiet -q --verbose -v --help -h' ;;
         "train") echo '--out -o --model -m --init --val-ir --val-vis --val-fraction --resume --overwrite --dry-run -n --set --stage --epochs --steps --max-time --batch-size --crop --lr --optimizer --schedule --warmup --accumulate --clip-grad --loss --misalign --no-augment --augment --eval-every --save-every --keep --log --deterministic --compile --devices --recursive -r --pairs --limit --ir-suffix --vis-suffix --pair-regex --pair-by --unpaired --jobs -j --device --precision --seed --json --print --print0 --progress --quiet -q --verbose -v --help -h' ;;
         "doctor") echo '--json --help -h' ;;
+        "export") echo '--out -o --format --weights --set --dynamic --size --opset --precision --embed-io --no-check --check --atol --rtol --overwrite --json --quiet -q --help -h' ;;
         "models") echo '--help -h' ;;
         "models list") echo '--json --help -h' ;;
         "models show") echo '--json --help -h' ;;
@@ -110,7 +123,7 @@ _fusecli_options() {
 
 _fusecli_commands() {
     case "$1" in
-        "") echo 'fuse train doctor models' ;;
+        "") echo 'fuse train doctor export models' ;;
         "models") echo 'list show verify convert' ;;
     esac
 }

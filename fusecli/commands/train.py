@@ -7,7 +7,7 @@ import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
@@ -23,6 +23,10 @@ from fusecli.commands.options import (
     offering,
 )
 from fusecli.errors import UsageError
+
+if TYPE_CHECKING:
+    from fusecli.pipeline.recipes import TrainOptions
+    from fusecli.report import Reporter
 
 
 def _flag(panel: str, *names: str, help: str, **more: Any) -> Any:
@@ -257,12 +261,13 @@ def train(
         held = list(select_pairs(run.val_ir, run.val_vis, Inputs(), run.out, reporter))
     else:
         pairs, held = split(pairs, run.val_fraction)
-    from fusecli.pipeline.training import rehearse, train
+    if run.dry_run:
+        return _rehearse(options, len(pairs), len(held), reporter)
+
+    from fusecli.pipeline.training import train
     from fusecli.runtime import Runtime
 
     runtime = Runtime.resolve(computing.device, computing.precision, computing.jobs)
-    if run.dry_run:
-        return rehearse(pairs, held, options, reporter)
     report = train(
         pairs,
         held,
@@ -275,6 +280,28 @@ def train(
     )
     first = os.environ.get("RANK", "0") == "0"  # of several processes one reports
     return reporter.finish(report) if first else report.exit_code
+
+
+def _rehearse(options: TrainOptions, pairs: int, held_back: int, reporter: Reporter) -> int:
+    """Show what would be trained and return exit code 0."""
+    from fusecli.pipeline.recipes import as_table
+    from fusecli.report import RunReport
+
+    stages = [as_table(s) | {"steps": options.steps_of(s, pairs)} for s in options.stages]
+    if reporter.json:
+        report = RunReport("train", "would train", "", found=sum(s["steps"] for s in stages))
+        report.extra = {"dry_run": True, "pairs": pairs, "held_back": held_back, "stages": stages}
+        return reporter.finish(report)
+    reporter.note(f"would train {options.model} on {pairs} pairs, {held_back} held back")
+    for stage in stages:
+        loss = ", ".join(
+            f"{term} {weight:g}" for term, weight in stage["weights"].items() if weight
+        )
+        reporter.note(
+            f"  {stage['name']}: {stage['steps']} steps of {stage['batch_size']} crops of"
+            f" {stage['crop']} px, {stage['optimizer']} {stage['lr']:g} {stage['schedule']}; {loss}"
+        )
+    return 0
 
 
 def _start_processes(count: int) -> NoReturn:

@@ -108,7 +108,7 @@ def _png(data: bytes) -> Container:
         elif kind == b"IDAT":
             compressed += length
         elif kind == b"eXIf" and whole:
-            exif = bytes(body)
+            exif = bytes(body).removeprefix(JPEG_EXIF)
         elif kind == b"iCCP" and whole:
             icc = _inflate(bytes(body).partition(b"\0")[2][1:])
         elif kind == b"iTXt" and whole and bytes(body[: len(PNG_XMP)]) == PNG_XMP:
@@ -120,6 +120,22 @@ def _png(data: bytes) -> Container:
     if row_bits // 8 * height > compressed * DEFLATE_RATIO:
         raise ValueError(f"damaged file: {compressed} bytes cannot hold {width}x{height} pixels")
     return Container("png", width, height, exif, xmp, icc)
+
+
+def png_for_decoder(data: bytes) -> bytes:
+    """Return a PNG file that was inspected, with only the chunks that pixels are made of.
+
+    libpng writes its opinion of common but imperfect profiles and text straight to stderr.
+    """
+    kept = [PNG_SIGNATURE]
+    position = len(PNG_SIGNATURE)
+    while position < len(data):
+        length, kind = struct.unpack_from(">I4s", data, position)
+        end = position + 12 + length
+        if not kind[0] & 0x20 or kind == b"tRNS":
+            kept.append(data[position:end])
+        position = len(data) if kind == b"IEND" else end
+    return b"".join(kept)
 
 
 def _png_text(body: bytes) -> bytes | None:
@@ -211,7 +227,7 @@ def _webp(data: bytes) -> Container:
         position += 8 + length + length % 2
     exif = blocks.get(b"EXIF")
     if exif:
-        exif = exif.removeprefix(JPEG_EXIF)  # some writers keep the prefix of JPEG
+        exif = exif.removeprefix(JPEG_EXIF)  # some writers keep it
     return Container("webp", width, height, exif, blocks.get(b"XMP "), blocks.get(b"ICCP"))
 
 

@@ -5,12 +5,13 @@ here is text and `os.scandir`: a million `Path` objects would take twice the mem
 `fusecli --help` must not pay for numpy.
 """
 
+import fnmatch
 import glob
 import os
 import re
 import unicodedata
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from fusecli.errors import InputError, UsageError
 from fusecli.io import mismatch
@@ -20,20 +21,27 @@ SUFFIXES = frozenset(
 )
 
 
-class Found(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Found:
     """What a file, folder or glob stands for.
 
     Args:
-        base: Folder that relative paths and keys start from, as the user wrote it.
-        names: Relative paths, sorted.
+        base: Folder that keys start from, as the user wrote it; "" is the working directory.
+        paths: Sorted; each begins with `base`.
+        start: Where in a path the part relative to `base` begins.
         ignored: How many files have a suffix that is not read.
         single: True when the source is one file.
     """
 
     base: str
-    names: list[str]
-    ignored: int
-    single: bool
+    paths: list[str]
+    start: int
+    ignored: int = 0
+    single: bool = False
+
+    def relative(self, path: str) -> str:
+        """Return one of `paths` relative to `base`."""
+        return path[self.start :]
 
 
 def find_files(source: str, recursive: bool = False) -> dict[str, str]:
@@ -94,8 +102,8 @@ def scan(source: str, recursive: bool) -> Found:
         return _scan_folder(source, recursive)
     if os.path.exists(source):
         # Named outright, a file needs no known suffix: its content decides.
-        base, name = os.path.split(source)
-        return Found(base, [name], 0, single=True)
+        folder, name = os.path.split(source)
+        return Found(folder, [source], len(source) - len(name), single=True)
     if glob.has_magic(source):
         return _scan_glob(source)
     raise InputError(
@@ -106,60 +114,76 @@ def scan(source: str, recursive: bool) -> Found:
     )
 
 
-def _scan_folder(folder: str, recursive: bool) -> Found:
-    names: list[str] = []
+def _scan_folder(
+    folder: str, recursive: bool, wanted: Callable[[str], bool] = lambda relative: True
+) -> Found:
+    """Return the image files below a folder whose relative path is wanted."""
+    start = len(os.path.join(folder, ""))
+    paths: list[str] = []
     ignored = 0
     # Each waiting folder carries the identities of those above it: a link back up would never end.
-    waiting: list[tuple[str, tuple[tuple[int, int], ...]]] = [("", ())]
+    waiting: list[tuple[str, tuple[tuple[int, int], ...]]] = [(folder, ())]
     while waiting:
-        below, above = waiting.pop()
-        path = os.path.join(folder, below) if below else folder
+        here, above = waiting.pop()
         try:
-            status = os.stat(path)
-            here = (status.st_dev, status.st_ino)
-            if here in above:
+            status = os.stat(here or ".")
+            identity = (status.st_dev, status.st_ino)
+            if identity in above:
                 continue
-            with os.scandir(path) as entries:
+            with os.scandir(here or ".") as entries:
                 for entry in entries:
                     if entry.name.startswith("."):
                         continue
+                    path = os.path.join(here, entry.name)
                     if entry.is_dir():
                         if recursive:
-                            waiting.append((os.path.join(below, entry.name), (*above, here)))
+                            waiting.append((path, (*above, identity)))
+                    elif not wanted(path[start:]):
+                        continue
                     elif os.path.splitext(entry.name)[1].lower() in SUFFIXES:
-                        names.append(os.path.join(below, entry.name) if below else entry.name)
+                        paths.append(path)
                     else:
                         ignored += 1
         except OSError as error:
             raise InputError(
-                f"cannot list folder '{path}': {error.strerror}",
+                f"cannot list folder '{here}': {error.strerror}",
                 code="read.permission" if isinstance(error, PermissionError) else "read.missing",
-                details={"path": path},
+                details={"path": here},
             ) from None
-    names.sort()
-    return Found(folder, names, ignored, single=False)
+    paths.sort()
+    return Found(folder, paths, start, ignored)
 
 
 def _scan_glob(pattern: str) -> Found:
-    """Expand a pattern; keys start at the part before the first wildcard."""
+    """Expand a pattern; keys start at the part before the first wildcard.
+
+    Not `glob.glob`: it follows links that lead back up, and says nothing of what it passes over.
+    """
     parts = pattern.split("/") if os.sep == "/" else re.split(r"[/\\]", pattern)
     first = next(i for i, part in enumerate(parts) if glob.has_magic(part))
-    base = "/".join(parts[:first]) or ("/" if pattern.startswith("/") else "")
-    start = len(base.rstrip("/")) + 1 if base else 0
-    names, ignored = set(), 0
-    for path in glob.iglob(pattern, recursive=True):
-        if os.path.isdir(path):
-            continue
-        if os.path.splitext(path)[1].lower() in SUFFIXES:
-            names.add(path[start:])
-        else:
-            ignored += 1
-    return Found(base, sorted(names), ignored, single=False)
+    folder = os.sep.join(parts[:first]) or (os.sep if first else "")
+    rest = tuple(part for part in parts[first:] if part)
+
+    def wanted(relative: str) -> bool:
+        return _glob_matches(tuple(relative.split(os.sep)), rest)
+
+    return _scan_folder(folder, len(rest) > 1 or "**" in rest, wanted)
+
+
+def _glob_matches(path: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
+    """Return whether a path, in parts, matches a pattern; `**` is any number of parts."""
+    if not pattern:
+        return not path
+    if pattern[0] == "**":
+        return any(_glob_matches(path[i:], pattern[1:]) for i in range(len(path) + 1))
+    if not path or not fnmatch.fnmatch(path[0], pattern[0]):
+        return False
+    return _glob_matches(path[1:], pattern[1:])
 
 
 def check_some(source: str, found: Found, side: str, recursive: bool) -> None:
     """Refuse a source without images (`pair.empty`)."""
-    if found.names:
+    if found.paths:
         return
     others = f" ({found.ignored} files with other suffixes)" if found.ignored else ""
     hint = f"suffixes read: {' '.join(sorted(SUFFIXES))}"
@@ -197,7 +221,9 @@ def key_maker(pair_regex: str | None, suffix: str) -> Callable[[str], str | None
 
     def key(name: str) -> str | None:
         match = pattern.search(name.replace(os.sep, "/"))
-        return unicodedata.normalize("NFC", match[group]) if match and match[group] else None
+        if match is None or not match[group]:
+            return None
+        return check_key(unicodedata.normalize("NFC", match[group]))
 
     return key
 
@@ -208,11 +234,6 @@ def _strip(key: str, suffix: str) -> str:
     return bare if bare and not bare.endswith("/") else key
 
 
-def path_of(found: Found, name: str) -> str:
-    """Return a relative path as one from the working directory."""
-    return os.path.join(found.base, name) if found.base else name
-
-
 def keyed_files(
     found: Found, make_key: Callable[[str], str | None]
 ) -> tuple[dict[str, str], list[str]]:
@@ -220,8 +241,8 @@ def keyed_files(
     keyed: dict[str, str] = {}
     lost: list[str] = []
     twice: list[tuple[str, str, str]] = []
-    for name in found.names:
-        path, key = path_of(found, name), make_key(name)
+    for path in found.paths:
+        key = make_key(found.relative(path))
         if key is None:
             lost.append(path)
         elif key in keyed:
@@ -240,9 +261,6 @@ def keyed_files(
             hint=f"choose one kind with a quoted glob: '{narrow}'" if same_stem else None,
             details={"keys": [key for key, _, _ in twice[:100]]},
         )
-    for key in keyed:
-        if ".." in key or key.startswith("/"):
-            check_key(key)
     return keyed, lost
 
 
@@ -260,7 +278,7 @@ def check_out(out: str, source: str, found: Found, recursive: bool) -> None:
     """Refuse an OUT whose files a second run would take for inputs, or that is an input."""
     real, base = real_path(out), real_path(found.base)
     if found.single:
-        clash = real == real_path(path_of(found, found.names[0]))
+        clash = real == real_path(found.paths[0])
     else:
         deep = recursive or "**" in source
         clash = real == base or (deep and is_inside(real, base))

@@ -14,16 +14,17 @@ from typing import Any
 import cv2
 import numpy as np
 
-from fusecli.errors import InputError, UsageError
+from fusecli.errors import InputError
 from fusecli.io import containers, tiff
 from fusecli.io.containers import Container
-from fusecli.io.metadata import ICC_SPACE, Metadata, embed, orientation, turn, upright
+from fusecli.io.encoding import HOLDS, check_format, encode
+from fusecli.io.metadata import ICC_SPACE, Metadata, orientation, turn, upright, upright_xmp
 from fusecli.io.values import from_unit, limits, luma, parse_range, to_unit
 from fusecli.io.writing import write_atomic
 
 __all__ = [
-    "MAX_PIXELS", "Metadata", "Picture", "as_grey", "check_format", "decode", "encode",
-    "from_unit", "limits", "luma", "parse_range", "read", "to_unit",
+    "HOLDS", "MAX_PIXELS", "Metadata", "Picture", "as_grey", "check_format", "decode", "encode",
+    "from_array", "from_unit", "limits", "luma", "parse_range", "read", "to_unit",
     "write_atomic",
 ]  # fmt: skip
 
@@ -33,27 +34,9 @@ MAX_PIXELS = 1 << 28  # a 16384 x 16384 picture; beyond it a file is taken for a
 MAX_BYTES_PER_PIXEL = 64  # a file larger than this times the pixel bound is not read at all
 
 # Channels that differ by at most this share of the full range, on average, are still grey. Over
-# the 155 infrared files of our sets that store three channels: equal ones have 0, a coloured
+# the 154 infrared files of our sets that store three channels: equal ones have 0, a coloured
 # logo burnt into grey 0.0001, a camera's own YUV conversion 0.0075, false colour 0.34 and more.
 GREY_TOLERANCE = 0.01
-
-HOLDS = {
-    "png": ("uint8", "uint16"),
-    "tiff": ("uint8", "uint16", "float32"),
-    "jpeg": ("uint8",),
-    "webp": ("uint8",),
-    "npy": ("uint8", "uint16", "float32"),
-}
-
-# Measured on eight 640x480 colour photographs (MSRS), one core, milliseconds and kilobytes:
-# OpenCV's default (level 1, RLE, sub) 9.4 / 426; level 1 8.4 / 424 with RLE and up, 11.6 / 356
-# with RLE and paeth, 11.1 / 429 with the plain strategy and sub; level 2 12.6 / 420, level 3
-# 20 / 406, level 4 19 / 404, level 6 57 / 385. Grey 2.9 / 124, 16-bit colour 19 / 1441.
-PNG_PARAMETERS = (
-    cv2.IMWRITE_PNG_COMPRESSION, 1,
-    cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE,
-    cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP,
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +72,14 @@ def read(path: str, max_pixels: int = MAX_PIXELS) -> Picture:
         InputError: `read.missing`, `read.permission`, `read.failed`, `read.decode`, `read.bomb`.
     """
     try:
-        with open(path, "rb") as file:  # noqa: PTH123  (paths are text here)
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise _undecodable(path, "it is not a regular file")
-            if status.st_size > max_pixels * MAX_BYTES_PER_PIXEL:
-                raise _bomb(path, f"the file has {status.st_size} bytes", max_pixels)
+        status = os.stat(path)  # before opening: a pipe without writer would block for ever
+        if not stat.S_ISREG(status.st_mode):
+            raise _undecodable(path, "it is not a regular file")
+        if status.st_size > max_pixels * MAX_BYTES_PER_PIXEL:
+            raise _bomb(path, f"the file has {status.st_size} bytes", max_pixels)
+        with open(path, "rb") as file:
             data = file.read()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise InputError(
             f"{path} does not exist", code="read.missing", details={"path": path}
         ) from None
@@ -106,8 +89,6 @@ def read(path: str, max_pixels: int = MAX_PIXELS) -> Picture:
             code="read.permission",
             details={"path": path},
         ) from None
-    except IsADirectoryError:
-        raise _undecodable(path, "it is a folder") from None
     except OSError as error:
         raise InputError(
             f"cannot read {path}: {error.strerror or error}",
@@ -130,17 +111,39 @@ def decode(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Picture:
 
     try:
         container = containers.inspect(data)
-        check_size(container.width, container.height)
+        width, height = container.width, container.height
+        check_size(width, height)
         if container.format == "tiff":
             return _from_tiff(data, name, check_size)
         if container.format == "npy":
             pixels, alpha = _canonical(_decode_npy(data, check_size))
             return _finish(pixels, alpha, Metadata(), "npy", None, name)
+        if not width or not height:
+            raise ValueError(f"a picture of {width}x{height} pixels")
         return _from_container(data, container, name)
     except ValueError as error:
         raise _undecodable(name, str(error)) from None
-    except (cv2.error, MemoryError) as error:
-        raise _undecodable(name, f"damaged {type(error).__name__}") from None
+    except MemoryError:
+        raise _undecodable(name, "there is not enough memory for its pixels") from None
+
+
+def from_array(values: np.ndarray, name: str = "the array") -> Picture:
+    """Return the picture in an array, as if it had been read from an NPY file.
+
+    Args:
+        values: (H, W) or (H, W, C) with C up to 4; of two or four channels the last is opacity.
+        name: For messages.
+
+    Raises:
+        InputError: `read.array`: another shape or type.
+    """
+    try:
+        if values.dtype.kind not in "buif" or values.ndim not in (2, 3):
+            raise ValueError(f"type {values.dtype} and shape {values.shape} are no picture")
+        pixels, alpha = _canonical(values)
+        return _finish(pixels, alpha, Metadata(), "npy", None, name)
+    except ValueError as error:
+        raise InputError(f"cannot use {name}: {error}", code="read.array") from None
 
 
 def as_grey(picture: Picture, luma_ok: bool = False) -> np.ndarray:
@@ -174,85 +177,6 @@ def as_grey(picture: Picture, luma_ok: bool = False) -> np.ndarray:
     return grey
 
 
-def check_format(format: str, dtype: np.dtype | type | str, alpha: bool = False) -> None:
-    """Refuse a pixel type, or an opacity, that a file format cannot hold.
-
-    Raises:
-        UsageError: `out.format`.
-    """
-    kind = np.dtype(dtype).name
-    if format not in HOLDS:
-        raise UsageError(
-            f"'{format}' is not a format that fusecli writes",
-            code="out.format",
-            hint=f"choose --format {', '.join(HOLDS)}",
-        )
-    if kind not in HOLDS[format]:
-        able = [name for name, kinds in HOLDS.items() if kind in kinds]
-        raise UsageError(
-            f"a {format.upper()} file cannot hold {kind}",
-            code="out.format",
-            hint=f"choose --format {' or '.join(able)}, or --out-dtype {HOLDS[format][0]}"
-            if able
-            else f"choose --out-dtype {' or '.join(HOLDS[format])}",
-        )
-    if alpha and format == "jpeg":
-        raise UsageError(
-            "a JPEG file cannot hold an alpha channel",
-            code="out.format",
-            hint="choose --format png, or --alpha drop",
-        )
-
-
-def encode(
-    pixels: np.ndarray,
-    *,
-    format: str,
-    alpha: np.ndarray | None = None,
-    metadata: Metadata | None = None,
-    quality: int = 95,
-) -> bytes:
-    """Return an image file as bytes.
-
-    Args:
-        pixels: (H, W) or (H, W, 3) RGB; uint8, uint16 or float32 as the format allows.
-        format: `png`, `tiff`, `jpeg`, `webp` or `npy`.
-        alpha: Opacity, (H, W) of the same type. PNG stores grey with alpha as colour.
-        metadata: Put into the file as far as the format has a place for it; None for none.
-        quality: 1 to 100, of JPEG and WebP.
-
-    Raises:
-        UsageError: `out.format`.
-        InputError: `write.encode`: the encoder refuses, for example a WebP above 16383 pixels.
-    """
-    check_format(format, pixels.dtype, alpha is not None)
-    if format == "tiff":
-        return tiff.write(pixels, alpha, metadata or Metadata())
-    if format == "npy":
-        target = io.BytesIO()
-        whole = pixels if alpha is None else np.dstack((pixels, alpha))
-        np.save(target, whole, allow_pickle=False)
-        return target.getvalue()
-    parameters: tuple[int, ...] = PNG_PARAMETERS
-    if format == "jpeg":
-        parameters = (cv2.IMWRITE_JPEG_QUALITY, quality)
-    elif format == "webp":
-        parameters = (cv2.IMWRITE_WEBP_QUALITY, quality)
-    try:
-        _, data = cv2.imencode(f".{format}", _bgr(pixels, alpha), parameters)
-    except cv2.error:
-        size = f"{pixels.shape[1]}x{pixels.shape[0]}"
-        raise InputError(
-            f"cannot write {size} pixels as {format.upper()}",
-            code="write.encode",
-            hint="choose --format png or tiff",
-        ) from None
-    encoded = data.tobytes()
-    if metadata is None:
-        return encoded
-    return embed(encoded, format, metadata, 1 if pixels.ndim == 2 and format != "webp" else 3)
-
-
 # --- decoding ----------------------------------------------------------------------------------
 
 
@@ -261,13 +185,14 @@ def _from_container(data: bytes, container: Container, name: str) -> Picture:
     if container.format in ("pnm", "pfm"):
         stored = containers.netpbm_pixels(data, container)
     if stored is None:
-        stored = _decode_cv(data)
+        png = container.format == "png"
+        stored = _decode_cv(containers.png_for_decoder(data) if png else data)
     if stored is None:
         raise ValueError(f"damaged or unsupported {container.format.upper()} data")
     pixels, alpha = _canonical(stored)
     metadata = Metadata(
         exif=upright(container.exif),
-        xmp=container.xmp,
+        xmp=upright_xmp(container.xmp),
         # A profile of CMYK or Lab does not describe the RGB that was made of it.
         icc=container.icc if container.icc and container.icc[16:20] in ICC_SPACE else None,
     )
@@ -283,6 +208,7 @@ def _from_tiff(data: bytes, name: str, check_size: Any) -> Picture:
     if alpha is not None:
         alpha = _native(alpha)
     metadata = page.metadata
+    metadata = replace(metadata, xmp=upright_xmp(metadata.xmp))
     if page.orientation != 1:  # tie points count pixels as stored
         metadata = replace(metadata, geo=())
     picture = _finish(pixels, alpha, metadata, "tiff", page.nodata, name)
@@ -307,7 +233,10 @@ def _turned(picture: Picture, orientation: int) -> Picture:
 def _decode_cv(data: bytes) -> np.ndarray | None:
     """Return what OpenCV decodes, in RGB order and not turned; None where it cannot."""
     flags = cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error:
+        return None
     if pixels is None or pixels.ndim == 2:
         return pixels
     codes = {3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGBA}
@@ -361,7 +290,8 @@ def _native(values: np.ndarray) -> np.ndarray:
         return values.astype(np.uint8) * 255
     if values.dtype.kind == "u" and values.dtype.itemsize <= 2:
         return np.ascontiguousarray(values, values.dtype.newbyteorder("="))
-    with np.errstate(over="ignore"):  # float64 beyond float32 becomes infinite, and is counted
+    # Float64 beyond float32 becomes infinite; like NaN, it is counted later.
+    with np.errstate(over="ignore", invalid="ignore"):
         return np.ascontiguousarray(values, np.float32)
 
 
@@ -381,9 +311,14 @@ def _spread(pixels: np.ndarray, invalid: np.ndarray | None) -> float:
     values = pixels if invalid is None else pixels[~invalid]
     if not values.size:
         return 0.0
-    difference = values.max(axis=-1).astype(np.float32) - values.min(axis=-1)
-    full = np.iinfo(pixels.dtype).max if pixels.dtype.kind == "u" else float(np.ptp(values))
-    return float(difference.mean()) / full if full else 0.0
+    red, green, blue = values[..., 0], values[..., 1], values[..., 2]
+    highest = np.maximum(np.maximum(red, green), blue)
+    lowest = np.minimum(np.minimum(red, green), blue)
+    if pixels.dtype.kind == "u":
+        full = float(np.iinfo(pixels.dtype).max)
+    else:
+        full = float(highest.max()) - float(lowest.min())
+    return float(np.mean(highest - lowest, dtype=np.float64)) / full if full else 0.0
 
 
 def _finish(
@@ -414,15 +349,6 @@ def _invalid(pixels: np.ndarray, nodata: float | None) -> np.ndarray | None:
         missing = same if pixels.ndim == 2 else same.all(axis=2)
         invalid = missing if invalid is None else invalid | missing
     return invalid
-
-
-def _bgr(pixels: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
-    if alpha is None:
-        return pixels if pixels.ndim == 2 else np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
-    code = cv2.COLOR_GRAY2BGRA if pixels.ndim == 2 else cv2.COLOR_RGB2BGRA
-    whole = np.asarray(cv2.cvtColor(pixels, code))
-    whole[..., 3] = alpha
-    return whole
 
 
 def _undecodable(name: str, reason: str) -> InputError:

@@ -5,6 +5,7 @@ only where it describes the channels that are written. GeoTIFF tags are a short 
 where the pixels lie on the ground; tags that describe stored values would be wrong for a fusion.
 """
 
+import re
 import struct
 import zlib
 from dataclasses import dataclass, replace
@@ -80,6 +81,13 @@ def upright(exif: bytes | None) -> bytes | None:
     block = bytearray(exif)
     struct.pack_into(_byte_order(exif) + "HHIHH", block, place, ORIENTATION, 3, 1, 1, 0)
     return bytes(block)
+
+
+def upright_xmp(xmp: bytes | None) -> bytes | None:
+    """Return the XMP text with `tiff:Orientation` 1, as attribute or as element."""
+    if xmp is None:
+        return None
+    return re.sub(rb"""(tiff:Orientation(?:\s*=\s*["']|>))[2-8]""", rb"\g<1>1", xmp)
 
 
 def turn(pixels: np.ndarray, orientation: int) -> np.ndarray:

@@ -185,7 +185,7 @@ def _suffix_candidates(names_ir: Sequence[str], names_vis: Sequence[str]) -> lis
         separator = re.search(r"[-_. ]+$", ir[:start])
         if separator:
             start = separator.start()
-        for cut in {start, shared}:
+        for cut in dict.fromkeys((start, shared)):  # the first wins where both help
             endings = (ir[cut:], vis[cut:])
             if cut and ir[cut - 1] != "/" and endings != ("", "") and "/" not in "".join(endings):
                 votes[endings] += 1

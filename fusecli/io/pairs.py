@@ -12,7 +12,7 @@ import sys
 import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import IO, Literal
 
 from fusecli.errors import InputError, UsageError
@@ -28,7 +28,6 @@ from fusecli.io.files import (
     key_of,
     keyed_files,
     natural,
-    path_of,
     real_path,
     scan,
 )
@@ -115,10 +114,8 @@ def find_pairs(
     if out is not None:
         for source, found in ((ir, found_ir), (vis, found_vis)):
             check_out(out, source, found, recursive)
-    names_ir, names_vis = found_ir.names, found_vis.names
-    if real_path(found_ir.base) == real_path(found_vis.base) and names_ir == names_vis:
-        names_ir, names_vis = _sides_of_one_folder(names_ir, ir_suffix, vis_suffix)
-    found_ir, found_vis = found_ir._replace(names=names_ir), found_vis._replace(names=names_vis)
+    if real_path(found_ir.base) == real_path(found_vis.base) and found_ir.paths == found_vis.paths:
+        found_ir, found_vis = _sides_of_one_folder(found_ir, ir_suffix, vis_suffix)
     for source, found, side in ((ir, found_ir, "infrared"), (vis, found_vis, "visible")):
         check_some(source, found, side, recursive)
     ignored = found_ir.ignored + found_vis.ignored
@@ -130,62 +127,60 @@ def find_pairs(
     else:
         key_ir, lost_ir = keyed_files(found_ir, key_maker(pair_regex, ir_suffix))
         key_vis, lost_vis = keyed_files(found_vis, key_maker(pair_regex, vis_suffix))
-        pairs = [
-            Pair(key, key_ir[key], key_vis[key]) for key in sorted(key_ir.keys() & key_vis.keys())
-        ]
-        left_ir = lost_ir + [key_ir[key] for key in sorted(key_ir.keys() - key_vis.keys())]
-        left_vis = lost_vis + [key_vis[key] for key in sorted(key_vis.keys() - key_ir.keys())]
+        common = sorted(key for key in key_ir if key in key_vis)
+        pairs = [Pair(key, key_ir[key], key_vis[key]) for key in common]
+        left_ir = lost_ir + [key_ir[key] for key in sorted(key_ir) if key not in key_vis]
+        left_vis = lost_vis + [key_vis[key] for key in sorted(key_vis) if key not in key_ir]
         if not pairs or (unpaired == "error" and (left_ir or left_vis)):
             raise mismatch.explain(
                 len(pairs),
                 left_ir,
                 left_vis,
-                [key_of(name) for name in names_ir],
-                [key_of(name) for name in names_vis],
+                [key_of(found_ir.relative(path)) for path in found_ir.paths],
+                [key_of(found_vis.relative(path)) for path in found_vis.paths],
                 given=pair_regex is not None or bool(ir_suffix or vis_suffix),
             )
     _check_distinct(pairs, found_ir, found_vis)
     return PairedFolder(tuple(pairs), tuple(left_ir), tuple(left_vis), ignored)
 
 
-def _sides_of_one_folder(
-    names: list[str], ir_suffix: str, vis_suffix: str
-) -> tuple[list[str], list[str]]:
-    """Split the files of one folder that holds both sides; a side without suffix gets the rest."""
+def _sides_of_one_folder(found: Found, ir_suffix: str, vis_suffix: str) -> tuple[Found, Found]:
+    """Split one folder that holds both sides; a side without suffix gets the rest."""
     if not (ir_suffix or vis_suffix):
-        return names, names
+        return found, found
 
     def carry(suffix: str) -> set[str]:
         suffix = unicodedata.normalize("NFC", suffix)
-        return {name for name in names if suffix and key_of(name).endswith(suffix)}
+        return {path for path in found.paths if suffix and key_of(path).endswith(suffix)}
 
     ir, vis = carry(ir_suffix), carry(vis_suffix)
     if not ir_suffix:
-        ir = set(names) - vis
+        ir = set(found.paths) - vis
     if not vis_suffix:
-        vis = set(names) - ir
-    return sorted(ir), sorted(vis)
+        vis = set(found.paths) - ir
+    return replace(found, paths=sorted(ir)), replace(found, paths=sorted(vis), ignored=0)
 
 
 def _pair_by_order(
     ir: Found, vis: Found, ir_suffix: str, vis_suffix: str, reference: Side
 ) -> list[Pair]:
-    if len(ir.names) != len(vis.names):
+    if len(ir.paths) != len(vis.paths):
         raise InputError(
-            f"--pair-by order needs equal counts: {len(ir.names)} infrared and "
-            f"{len(vis.names)} visible images",
+            f"--pair-by order needs equal counts: {len(ir.paths)} infrared and "
+            f"{len(vis.paths)} visible images",
             code="pair.count",
-            details={"ir": len(ir.names), "vis": len(vis.names)},
+            details={"ir": len(ir.paths), "vis": len(vis.paths)},
         )
-    ordered = zip(sorted(ir.names, key=natural), sorted(vis.names, key=natural), strict=True)
-    # Only the reference names the pair, so only its keys must differ.
+    # Only the reference names the pairs, so only its keys must differ.
     named, suffix = (vis, vis_suffix) if reference == "vis" else (ir, ir_suffix)
-    make_key = key_maker(None, suffix)
-    keyed_files(named, make_key)
-    return [
-        Pair(make_key(v if reference == "vis" else i) or "", path_of(ir, i), path_of(vis, v))
-        for i, v in ordered
-    ]
+    keys, _ = keyed_files(named, key_maker(None, suffix))
+    key_of_path = {path: key for key, path in keys.items()}
+    ordered = zip(
+        sorted(ir.paths, key=lambda path: natural(ir.relative(path))),
+        sorted(vis.paths, key=lambda path: natural(vis.relative(path))),
+        strict=True,
+    )
+    return [Pair(key_of_path[v if reference == "vis" else i], i, v) for i, v in ordered]
 
 
 def _check_distinct(pairs: Iterable[Pair], ir: Found, vis: Found) -> None:

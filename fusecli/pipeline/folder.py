@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from fusecli import checkpoint
+from fusecli import checkpoint, ops
 from fusecli.pipeline import stream
 from fusecli.pipeline.fusing import FusePair, Rules
 from fusecli.pipeline.inference import Fuser, InferenceWorker, Tiling
@@ -108,7 +108,7 @@ class FusingRun:
             remove_leftovers(path for job in jobs for path in self._files(job))
             worker = self._worker()
             try:
-                return stream.run(
+                stream.run(
                     jobs,
                     FusePair(worker, self.rules),
                     report=report,
@@ -121,6 +121,9 @@ class FusingRun:
                 )
             finally:
                 worker.close()
+        for name, why in ops.taken().items():
+            reporter.detail(f"{name}: {why}")
+        return report
 
     def _files(self, job: Job) -> Iterator[str]:
         if job.out != "-":

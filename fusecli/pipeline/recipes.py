@@ -64,6 +64,11 @@ class TrainOptions:
         """The options that only training reads."""
         return {o.name: self.options[o.name] for o in self.spec.options if o.recipe}
 
+    def plain(self) -> dict[str, bool | int | float | str]:
+        """Return the options that are one value each."""
+        kinds = bool | int | float | str
+        return {name: value for name, value in vars(self).items() if isinstance(value, kinds)}
+
     def steps_of(self, stage: Stage, pairs: int) -> int:
         """Return the optimiser steps of a stage over so many pairs."""
         if self.steps is not None:

@@ -16,7 +16,7 @@ import io
 import json
 import pickle
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from fusecli import checkpoint
+from fusecli import __version__, checkpoint
 from fusecli.errors import InputError, MissingError, UsageError
 from fusecli.io.images import encode, from_unit, write_atomic
+from fusecli.pipeline.recipes import TrainOptions
 
 CONTENTS = ("config.toml", "metrics.jsonl", "samples", "last.safetensors", "best.safetensors",
             "last.state.pt", "checkpoints", "card.md")  # fmt: skip
@@ -217,9 +218,31 @@ def _value(value: Any) -> str:
     return json.dumps(str(value), ensure_ascii=False)
 
 
-def to_markdown(title: str, facts: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return a model card: a title, a list of facts, and a table of equal rows."""
-    lines = [f"# {title}", "", *(f"- {name}: {value}" for name, value in facts.items()), ""]
-    lines += [f"| {' | '.join(rows[0])} |", "|---" * len(rows[0]) + "|"]
-    lines += [f"| {' | '.join(str(value) for value in row.values())} |" for row in rows]
+def card(options: TrainOptions, facts: Mapping[str, str], pairs: int) -> str:
+    """Return the model card of a run.
+
+    Args:
+        options: What was asked for.
+        facts: What came of it.
+        pairs: Number of training pairs.
+    """
+    spec = options.spec
+    chosen = ", ".join(f"{name}={value}" for name, value in options.options.items())
+    lines = [
+        f"# {spec.title}, trained by fusecli {__version__}",
+        "",
+        f"- Paper: {spec.paper}",
+        f"- Model: `{options.model}`; {chosen}",
+        *(f"- {name}: {value}" for name, value in facts.items()),
+        f"- Command: `{options.command}`",
+        "",
+        "| stage | steps | batch | crop | rate | loss |",
+        "|---|---|---|---|---|---|",
+    ]
+    for stage in options.stages:
+        loss = ", ".join(f"{term} {weight:g}" for term, weight in stage.weights.items() if weight)
+        lines.append(
+            f"| {stage.name} | {options.steps_of(stage, pairs)} | {stage.batch_size} |"
+            f" {stage.crop} | {stage.lr:g} {stage.schedule} | {loss} |"
+        )
     return "\n".join(lines) + "\n"

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fusecli import __version__, checkpoint
+from fusecli import checkpoint
 from fusecli.errors import CheckError, InputError, UsageError
 from fusecli.io.pairs import Pair
 from fusecli.models import Sample, Stage
@@ -27,7 +27,8 @@ from fusecli.pipeline.ranks import Ranks, joined
 from fusecli.pipeline.recipes import TrainOptions, as_table, learning_rate
 from fusecli.pipeline.run_folder import RunFolder
 from fusecli.pipeline.stream import Stop, graceful_stop
-from fusecli.report import Outcome, Reporter, RunReport, duration
+from fusecli.progress import duration
+from fusecli.report import Outcome, Reporter, RunReport
 from fusecli.runtime import Runtime
 
 LOG_EVERY = 10  # steps between two lines of metrics.jsonl
@@ -90,28 +91,6 @@ def train(
         if ranks.first:
             run_folder.prepare(out, overwrite=overwrite)
         return trainer.run(run_folder.read_state(out) if resume else None)
-
-
-def rehearse(
-    pairs: Sequence[Pair], validation: Sequence[Pair], options: TrainOptions, reporter: Reporter
-) -> int:
-    """Show what `train` would do, for `--dry-run`, and return exit code 0."""
-    steps = {stage.name: options.steps_of(stage, len(pairs)) for stage in options.stages}
-    report = TrainReport("train", "would train", "", found=sum(steps.values()))
-    report.extra = {"dry_run": True, "pairs": len(pairs), "held_back": len(validation)}
-    report.extra["stages"] = [as_table(s) | {"steps": steps[s.name]} for s in options.stages]
-    if reporter.json:
-        return reporter.finish(report)
-    reporter.note(f"would train {options.model} on {len(pairs)} pairs, {len(validation)} held back")
-    for stage in options.stages:
-        weights = ", ".join(
-            f"{name} {weight:g}" for name, weight in stage.weights.items() if weight
-        )
-        reporter.note(
-            f"  {stage.name}: {steps[stage.name]} steps of {stage.batch_size} crops of"
-            f" {stage.crop} px, {stage.optimizer} {stage.lr:g} {stage.schedule}, {weights}"
-        )
-    return 0
 
 
 @contextmanager
@@ -399,41 +378,24 @@ class Trainer:
 
     def _config(self) -> dict[str, Any]:
         """Return every resolved option, as the tables of `config.toml`."""
-        plain = {
-            name: value
-            for name, value in vars(self.options).items()
-            if isinstance(value, bool | int | float | str)
-        }
         where = self.runtime.as_dict() | {"processes": self.ranks.size}
         return {
-            "train": plain | where,
+            "train": self.options.plain() | where,
             "set": dict(self.options.options),
             "stage": [as_table(stage) for stage in self.options.stages],
         }
 
     def _card(self) -> str:
         """Return the model card of the run so far."""
-        spec = self.options.spec
         best = f"{self.best['loss']:.5g} at step {self.best['step']}" if self.best else "none"
         facts = {
-            "Paper": spec.paper,
-            "Model": f"`{self.options.model}`; "
-            + ", ".join(f"{name}={value}" for name, value in self.options.options.items()),
             "Data": f"{len(self.pictures)} pairs, {len(self.held_out)} more held back",
             "Reached": f"stage {self.stage.name}, step {self.step} of {self.steps}",
             "Best validation loss of that stage": best,
             "Time": f"{duration(self.seconds)} on {self.ranks.size} x {self.ranks.device},"
             f" {self.runtime.precision}, torch {torch.__version__}",
-            "Command": f"`{self.options.command}`",
-        } | spec.training_facts(self.options.options)
-        stages = [
-            {"stage": s.name, "steps": self.options.steps_of(s, len(self.pictures))}
-            | {"batch": s.batch_size, "crop": s.crop, "rate": f"{s.lr:g} {s.schedule}"}
-            | {"loss": ", ".join(f"{n} {w:g}" for n, w in s.weights.items() if w)}
-            for s in self.options.stages
-        ]
-        title = f"{spec.title}, trained by fusecli {__version__}"
-        return run_folder.to_markdown(title, facts, stages)
+        }
+        return run_folder.card(self.options, facts, len(self.pictures))
 
 
 def _plan(options: TrainOptions, stage: Stage) -> CropPlan:

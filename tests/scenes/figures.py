@@ -7,33 +7,14 @@ infrared camera, lettering and stripes do the reverse.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scenes.lettering import lettering
 from scenes.render import Array, Face, Paint, Skin, noise
 
 Colour = tuple[float, float, float]
 BLACK: Colour = (0.02, 0.02, 0.02)
-
-
-def lettering(text: str, s: Array, t: Array, width: float, height: float) -> Array:
-    """Return how much of each point a text covers, 0..1, set to fill width x height metres."""
-    raster = _raster(text)
-    rows, columns = raster.shape
-    x = np.floor(s / width * columns).astype(int)
-    y = np.floor((1 - t / height) * rows).astype(int)
-    on = (x >= 0) & (x < columns) & (y >= 0) & (y < rows)
-    return np.where(on, raster[np.clip(y, 0, rows - 1), np.clip(x, 0, columns - 1)], 0)
-
-
-@cache
-def _raster(text: str) -> Array:
-    (width, height), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_DUPLEX, 2.0, 4)
-    canvas = np.zeros((height + below + 8, width + 12), np.uint8)
-    cv2.putText(canvas, text, (6, height + 4), cv2.FONT_HERSHEY_DUPLEX, 2.0, 255, 4)
-    return canvas.astype(np.float32) / 255
 
 
 def disc(s: Array, t: Array, at: tuple[float, float], radius: float) -> NDArray[np.bool_]:

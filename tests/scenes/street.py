@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scenes.figures import Colour, lettering
+from scenes.figures import Colour
+from scenes.lettering import lettering
 from scenes.render import Array, Face, Paint, Skin, View, noise
 
 ROAD, PAVEMENT = 3.6, 6.6  # half widths, metres
