@@ -133,8 +133,11 @@ def test_python_runs_as_printed(page, tmp_path, monkeypatch):
 
 
 def options_of(command: typer.core.TyperCommand) -> set[str]:
-    return {name for parameter in command.params for name in (*parameter.opts,
-                                                              *parameter.secondary_opts)}  # fmt: skip
+    return {
+        name
+        for parameter in command.params
+        for name in (*parameter.opts, *parameter.secondary_opts, "--help")
+    }
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
