@@ -8,8 +8,8 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from fusecli import __version__
-from fusecli.commands import fuse
+from fusecli import __version__, packages
+from fusecli.commands import doctor, export, fuse, models, train
 from fusecli.errors import FusecliError, UsageError
 
 app = typer.Typer(
@@ -20,6 +20,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command(name="fuse")(fuse.fuse)
+app.command(name="train")(train.train)
+app.command(name="doctor")(doctor.doctor)
+app.command(name="export")(export.export)
+app.add_typer(models.app, name="models")
 
 
 def _show_version(wanted: bool) -> None:
@@ -76,6 +80,8 @@ def run(arguments: list[str]) -> int:
     except FusecliError as error:
         return _show(error, as_json)
     except Exception as error:  # whatever else arrives here is a bug of ours, and says so
+        if isinstance(error, ImportError) and (missing := packages.explain(error)):
+            return _show(missing, as_json)
         from fusecli.report import show_bug
 
         verbose = "-vv" in arguments or arguments.count("-v") + arguments.count("--verbose") > 1

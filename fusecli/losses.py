@@ -21,8 +21,10 @@ def _blur(image: Tensor, window: Tensor) -> Tensor:
     channels = image.shape[1]
     window = window.to(image)
     rows = window.view(1, 1, 1, -1).expand(channels, 1, 1, -1)
-    image = F.conv2d(image, rows, groups=channels)
-    return F.conv2d(image, rows.transpose(2, 3), groups=channels)
+    # a variance is a small difference of large numbers: autocast must not shorten them
+    with torch.autocast(image.device.type, enabled=False):
+        image = F.conv2d(image, rows, groups=channels)
+        return F.conv2d(image, rows.transpose(2, 3), groups=channels)
 
 
 def ssim_parts(
@@ -40,7 +42,8 @@ def ssim_parts(
     Source:
         Wang et al., IEEE Trans. Image Processing 13, 2004.
     """
-    moments = torch.cat([a, b, a * a, b * b, a * b], 1).float()
+    a, b = a.float(), b.float()  # before squaring: half precision would leave no variance
+    moments = torch.cat([a, b, a * a, b * b, a * b], 1)
     if same_size:
         moments = F.pad(moments, (5, 5, 5, 5), mode="reflect")
     mean_a, mean_b, aa, bb, ab = _blur(moments, gaussian_window()).split(1, 1)
@@ -78,7 +81,7 @@ def weighted_ssim_loss(fused: Tensor, ir: Tensor, vis: Tensor, peak: float = 1.0
 
 def sobel(image: Tensor) -> tuple[Tensor, Tensor]:
     """Return the horizontal and vertical Sobel responses (weights 1 2 1), replicate border."""
-    padded = F.pad(image, (1, 1, 1, 1), mode="replicate")
+    padded = F.pad(image.float(), (1, 1, 1, 1), mode="replicate")
     across = padded[..., 2:] - padded[..., :-2]
     along = padded[..., 2:, :] - padded[..., :-2, :]
     return (

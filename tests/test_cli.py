@@ -13,10 +13,17 @@ import cv2
 import numpy as np
 import pytest
 
+import fusecli as package
 from fusecli import __version__
 
 DATA = Path(__file__).parent / "data"
 HEAVY = ("torch", "cv2", "tifffile", "numpy")
+# the fusecli under test, also in child processes with another working directory
+ENVIRONMENT = os.environ | {
+    "PYTHONPATH": str(Path(package.__file__).parents[1]),
+    "OMP_NUM_THREADS": "1",
+    "COLUMNS": "100",
+}
 
 
 def fusecli(*arguments: str | Path, **options) -> subprocess.CompletedProcess[str]:
@@ -26,7 +33,7 @@ def fusecli(*arguments: str | Path, **options) -> subprocess.CompletedProcess[st
         capture_output=True,
         text=True,
         timeout=120,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "100"} | options.pop("env", {}),
+        env=ENVIRONMENT | options.pop("env", {}),
         **options,
     )
 
@@ -60,7 +67,7 @@ def test_help_loads_nothing_heavy(command: list[str]) -> None:
         "print('HEAVY', heavy, 'CPU', time.process_time(), 'CODE', code)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=ENVIRONMENT
     )
     assert "HEAVY []" in done.stdout
     assert "CODE 0" in done.stdout
@@ -194,7 +201,9 @@ def test_sizes_that_differ_name_both_and_the_ways_out(tmp_path: Path) -> None:
 
 def test_streams(folders, tmp_path: Path) -> None:
     done = fusecli("fuse", *folders, "-o", tmp_path / "a", "--print")
-    assert sorted(done.stdout.splitlines()) == [str(tmp_path / "a" / f"00{n}.png") for n in range(6)]
+    assert sorted(done.stdout.splitlines()) == [
+        str(tmp_path / "a" / f"00{n}.png") for n in range(6)
+    ]
     done = fusecli("fuse", *folders, "-o", tmp_path / "b", "--print0", "-q")
     assert done.stdout.count("\0") == 6
     assert done.stderr == ""
@@ -208,7 +217,7 @@ def test_streams(folders, tmp_path: Path) -> None:
     ir, vis = folders[0] / "000.png", folders[1] / "000.png"
     piped = subprocess.run(
         [sys.executable, "-m", "fusecli", "fuse", ir, vis, "-o", "-", "--format", "png"],
-        capture_output=True, check=True,
+        capture_output=True, check=True, env=ENVIRONMENT,
     )  # fmt: skip
     assert cv2.imdecode(np.frombuffer(piped.stdout, np.uint8), -1).shape == (24, 32, 3)
 
@@ -228,7 +237,7 @@ def test_a_signal_leaves_only_whole_files(number: signal.Signals, tmp_path: Path
     out = tmp_path / "out"
     process = subprocess.Popen(
         [sys.executable, "-m", "fusecli", "fuse", tmp_path / "ir", tmp_path / "vis", "-o", out],
-        stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE, text=True, env=ENVIRONMENT,
     )  # fmt: skip
     deadline = time.monotonic() + 60
     while len(list(out.glob("*.png"))) < 2 and time.monotonic() < deadline:

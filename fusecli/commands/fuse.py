@@ -18,6 +18,7 @@ from fusecli.commands.options import (
     Talk,
     Visible,
     grouped,
+    offering,
 )
 from fusecli.errors import UsageError
 
@@ -35,6 +36,7 @@ def fuse(
             "--model",
             "-m",
             metavar="NAME",
+            autocompletion=models.fusers,
             rich_help_panel=PANEL,
             help=f"Network: {', '.join(models.fusers())}.",
             show_default=True,
@@ -45,6 +47,7 @@ def fuse(
         typer.Option(
             "--weights",
             metavar="SPEC",
+            autocompletion=offering("random"),
             rich_help_panel=PANEL,
             help="File, name in the weight manifest, or random (untrained).",
         ),
@@ -63,6 +66,7 @@ def fuse(
         typer.Option(
             "--tile",
             metavar="N",
+            autocompletion=offering("auto", "off"),
             rich_help_panel=PANEL,
             help="Edge of the pieces of large images: auto, off or pixels.",
         ),
@@ -98,22 +102,34 @@ def fuse(
     """
     reporter = talk.reporter(output.out)
     models.check(model, models.fusers())
-    from fusecli.commands.pairing import rehearse, select_pairs
+    from fusecli.commands.pairing import choose_record, rehearse, select_pairs
+    from fusecli.io.values import parse_range
     from fusecli.pipeline.planning import Target, plan
+    from fusecli.pipeline.shards import Shard
 
     target = Target(output.out, output.name, output.format, pixels.out_dtype, pixels.grid, model)
     if compare != "none" and target.is_file:
         raise UsageError("--compare needs a folder as --out", code="usage.compare")
     edge = _tile_edge(tile)
-    pairs = select_pairs(ir, vis, inputs, output.out, reporter)
-    jobs = plan(pairs, target, overwrite=output.overwrite, limit=inputs.limit)
-
-    if running.dry_run:
+    for rule in (pixels.ir_range, pixels.vis_range):
+        parse_range(rule)
+    shard = Shard.parse(running.shard)
+    record = choose_record(output, shard, is_file=target.is_file)
+    jobs = plan(
+        select_pairs(ir, vis, inputs, output.out, reporter),
+        target,
+        overwrite=output.overwrite,
+        known=record.known if record and output.resume else None,
+        limit=inputs.limit,
+        shard=shard,
+    )
+    if running.dry_run and not output.resume:
         return rehearse("fuse", jobs, output.out, reporter)
 
-    from fusecli.pipeline.folder import Engine, fuse_folder
+    from fusecli.pipeline.folder import Engine, FusingRun
     from fusecli.pipeline.fusing import Rules
     from fusecli.pipeline.inference import Tiling
+    from fusecli.pipeline.ranges import measured
     from fusecli.runtime import Runtime
 
     rules = Rules(
@@ -123,10 +139,14 @@ def fuse(
         compare_folder=Path(output.out, ".compare") if compare != "none" else None,
     )
     runtime = Runtime.resolve(running.device, running.precision, running.jobs)
+    if rules.range_scope == "all":
+        reporter.detail(f"measuring the ranges of {len(jobs)} pairs")
+        rules = measured(rules, jobs.pairs, runtime.jobs)
     engine = Engine(model, weights, runtime, batch_size, Tiling(edge, tile_overlap), running.seed)
-    report = fuse_folder(
-        jobs, engine, rules, out=output.out, reporter=reporter, fail_fast=running.fail_fast
-    )
+    run = FusingRun(engine, rules, record)
+    if running.dry_run:
+        return rehearse("fuse", jobs, output.out, reporter, run.is_done)
+    report = run.fuse(jobs, out=output.out, reporter=reporter, fail_fast=running.fail_fast)
     return reporter.finish(report)
 
 

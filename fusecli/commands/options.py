@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_type_hints
 
@@ -30,6 +30,11 @@ Visible = Annotated[
 ]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def offering(*words: str) -> Callable[[], list[str]]:
+    """Return an `autocompletion` for options whose type does not tell what shells may offer."""
+    return lambda: list(words)
 
 
 def _flag(panel: str, *names: str, help: str, **more: Any) -> Any:
@@ -97,6 +102,21 @@ class Output:
         ),
     ]
     overwrite: Annotated[bool, _flag("Output", "--overwrite", help="Replace what exists.")] = False
+    resume: Annotated[
+        bool, _flag("Output", "--resume", help="Redo only what is missing or has changed.")
+    ] = False
+    checksum: Annotated[
+        bool, _flag("Output", "--checksum", help="Compare inputs by content, not by time.")
+    ] = False
+    manifest: Annotated[
+        str,
+        _flag(
+            "Output",
+            "--manifest",
+            metavar="PATH",
+            help="Record of the run: a file, none, or auto: OUT/.fusecli/manifest.jsonl.",
+        ),
+    ] = "auto"
     name: Annotated[
         str,
         _flag(
@@ -125,12 +145,24 @@ class Pixels:
             "Pixels",
             "--ir-range",
             metavar="RULE",
+            autocompletion=offering("auto", "dtype"),
             help="auto, dtype, LO:HI or pLO:pHI; auto is dtype for 8 bit, else p0.5:p99.5.",
         ),
     ] = "auto"
     vis_range: Annotated[
-        str, _flag("Pixels", "--vis-range", metavar="RULE", help="The same for the visible image.")
+        str,
+        _flag(
+            "Pixels",
+            "--vis-range",
+            metavar="RULE",
+            autocompletion=offering("auto", "dtype"),
+            help="The same for the visible image.",
+        ),
     ] = "auto"
+    range_scope: Annotated[
+        Literal["image", "all"],
+        _flag("Pixels", "--range-scope", help="Percentiles of each image, or once of all."),
+    ] = "image"
     out_dtype: Annotated[
         Literal["auto", "uint8", "uint16", "float32"],
         _flag("Pixels", "--out-dtype", help="auto follows the visible image."),
@@ -164,8 +196,8 @@ class Pixels:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Running:
-    """How the work is done; none of this changes the result beyond rounding."""
+class Computing:
+    """Where networks run, and in which precision."""
 
     jobs: Annotated[
         str, _flag("Running", "--jobs", "-j", metavar="N", help="Reading and writing threads.")
@@ -176,6 +208,7 @@ class Running:
             "Running",
             "--device",
             metavar="D",
+            autocompletion=offering("auto", "cpu", "cuda", "mps"),
             envvar="FUSECLI_DEVICE",
             help="auto, cpu, cuda, cuda:N (several with commas), mps.",
         ),
@@ -185,6 +218,21 @@ class Running:
         _flag("Running", "--precision", help="Of networks."),
     ] = "fp32"
     seed: Annotated[int, _flag("Running", "--seed", help="For anything random.")] = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Running(Computing):
+    """How the work is done; none of this changes the result beyond rounding."""
+
+    shard: Annotated[
+        str,
+        _flag(
+            "Running",
+            "--shard",
+            metavar="I/N",
+            help="The I-th of N disjoint parts; slurm takes both from the job array.",
+        ),
+    ] = "1/1"
     fail_fast: Annotated[
         bool, _flag("Running", "--fail-fast", help="Stop at the first failure.")
     ] = False
@@ -243,6 +291,22 @@ class Talk:
             quiet=self.quiet,
             verbose=self.verbose,
         )
+
+
+def assignments(texts: Sequence[str], flag: str) -> dict[str, str]:
+    """Return the names and values of a repeatable `NAME=VALUE` option.
+
+    Raises:
+        UsageError: A text without `=`, or a name given twice.
+    """
+    values: dict[str, str] = {}
+    for text in texts:
+        name, sign, value = text.partition("=")
+        if not sign or not name or name in values:
+            problem = "is given twice" if name in values else "is not NAME=VALUE"
+            raise UsageError(f"{flag} {text} {problem}", code="usage.assignment")
+        values[name] = value
+    return values
 
 
 def grouped(command: Command) -> Command:

@@ -105,6 +105,11 @@ class Stage:
     critic_loss: Callable[..., Tensor] | None = None
 
 
+def no_facts(options: Mapping[str, Any]) -> dict[str, str]:
+    """Return nothing: for a network whose options say all about its training."""
+    return {}
+
+
 def no_context(options: Mapping[str, Any]) -> int:
     """Return the halo of a network that looks at single pixels, or is never tiled: 0."""
     return 0
@@ -136,6 +141,8 @@ class ModelSpec:
         halo: Options to the pixels of context that a tile needs on each side.
         stride: Tile corners lie on multiples of this, so that pooling grids agree.
         adapt: Published state dict to our keys, for `models convert`; strict about every key.
+        training_facts: Options to what else a trained network's card must state, because it
+            depends on the machine that trained it: label to text.
         limits: Known limits, one sentence each, for the model card.
     """
 
@@ -154,6 +161,7 @@ class ModelSpec:
     halo: Callable[[Mapping[str, Any]], int] = no_context
     stride: int = 1
     adapt: Callable[[Mapping[str, Any]], dict[str, Tensor]] | None = None
+    training_facts: Callable[[Mapping[str, Any]], dict[str, str]] = no_facts
     limits: tuple[str, ...] = ()
 
     def defaults(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from fusecli import losses
 from fusecli.models import ModelSpec, Option, Sample, Stage
-from fusecli.models._blocks import ConvBlock
+from fusecli.models._blocks import ConvBlock, magnitude
 from fusecli.models._layout import batch_norm, convolution, translate, without_prefix
 
 SHALLOW, MIDDLE, DEEP = 32, 48, 64
@@ -117,24 +117,19 @@ def _pair(inputs: int, middle: int, outputs: int) -> tuple[nn.Conv2d, nn.Conv2d]
     return first, nn.Conv2d(middle, outputs, 3, padding=2, dilation=2)
 
 
-def _magnitude(dx: Tensor, dy: Tensor) -> Tensor:
-    """Return the length of the gradient, with derivative 0 where it is 0."""
-    return (dx.square() + dy.square()).clamp_min(1e-24).sqrt()
-
-
 def central_edges(image: Tensor) -> Tensor:
     """Return the largest central-difference gradient within a pixel, replicate border."""
     wide = F.pad(image, (1, 1, 1, 1), mode="replicate")
     dx = (wide[..., 1:-1, 2:] - wide[..., 1:-1, :-2]) / 2
     dy = (wide[..., 2:, 1:-1] - wide[..., :-2, 1:-1]) / 2
-    return F.max_pool2d(_magnitude(dx, dy), 3, stride=1, padding=1)
+    return F.max_pool2d(magnitude(dx, dy), 3, stride=1, padding=1)
 
 
 def forward_edges(image: Tensor) -> Tensor:
     """Return the largest forward-difference gradient of each 2x2 block, 0 past the border."""
     wide = F.pad(image, (0, 1, 0, 1), mode="replicate")
     here = wide[..., :-1, :-1]
-    edges = _magnitude(wide[..., :-1, 1:] - here, wide[..., 1:, :-1] - here)
+    edges = magnitude(wide[..., :-1, 1:] - here, wide[..., 1:, :-1] - here)
     return F.max_pool2d(F.pad(edges, (0, 1, 0, 1), mode="replicate"), 2, stride=1)
 
 

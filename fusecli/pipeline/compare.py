@@ -26,9 +26,9 @@ def _beside(panels: list[np.ndarray]) -> np.ndarray:
 def busiest(ir: np.ndarray, vis: np.ndarray, height: int, width: int) -> tuple[int, int]:
     """Return (top, left) of the window where both images together vary most."""
     grey = vis if vis.ndim == 2 else vis.mean(axis=2)
-    energy = sum(
-        np.abs(cv2.Laplacian(image.astype(np.float32), cv2.CV_32F)) for image in (ir, grey)
-    )
+    energy = np.zeros(ir.shape, np.float32)
+    for image in (ir, grey):
+        energy += np.abs(cv2.Laplacian(image.astype(np.float32), cv2.CV_32F))
     total = cv2.boxFilter(
         energy, -1, (width, height), anchor=(0, 0), borderType=cv2.BORDER_CONSTANT
     )

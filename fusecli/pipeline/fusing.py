@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from fusecli.io import images
 from fusecli.io.images import Picture
 from fusecli.pipeline.compare import compare
 from fusecli.pipeline.inference import Fused
+from fusecli.pipeline.outputs import stage
 from fusecli.pipeline.planning import Job
 from fusecli.report import Outcome, Stopwatch
 
@@ -30,6 +30,7 @@ class Rules:
 
     ir_range: str = "auto"
     vis_range: str = "auto"
+    range_scope: Literal["image", "all"] = "image"
     out_dtype: Literal["auto", "uint8", "uint16", "float32"] = "auto"
     chroma: Literal["auto", "keep", "drop"] = "auto"
     alpha: Literal["drop", "keep"] = "drop"
@@ -64,11 +65,11 @@ class FusePair:
             alpha = vis_picture.alpha if rules.alpha == "keep" else None
             if alpha is not None:
                 alpha = images.to_unit(alpha, images.limits(alpha, "dtype"))
-            ir_limits = images.limits(ir, rules.ir_range)
-            vis_limits = images.limits(vis, rules.vis_range)
+            ir_limits = images.limits(ir, rules.ir_range, ir_picture.invalid)
+            vis_limits = images.limits(vis, rules.vis_range, vis_picture.invalid)
             _note_range(ir, ir_limits, outcome)
-            ir_unit = images.to_unit(ir, ir_limits)
-            vis_unit = images.to_unit(vis, vis_limits)
+            ir_unit = images.to_unit(ir, ir_limits, ir_picture.invalid)
+            vis_unit = images.to_unit(vis, vis_limits, vis_picture.invalid)
             ir_unit, vis_unit, alpha = fit(ir_unit, vis_unit, alpha, rules.fit)
             luma_unit = images.luma(vis_unit)
         answer = self.fuse(ir_unit, luma_unit)
@@ -84,13 +85,14 @@ class FusePair:
                 metadata=self._metadata(reference, fused.shape, outcome),
                 quality=rules.quality,
             )
-            write(job.out, data)
+            files = [(job.out, data)]
             if rules.compare_folder is not None:
                 sheet = images.from_unit(
                     compare(ir_unit, vis_unit, result, rules.compare), np.uint8
                 )
                 place = rules.compare_folder / f"{job.key}.png"
-                write(str(place), images.encode(sheet, format="png"))
+                files.insert(0, (str(place), images.encode(sheet, format="png")))
+            outcome.parts = stage(files)
         outcome.ms = watch.ms
         outcome.record = {
             "shape": list(result.shape),
@@ -181,12 +183,3 @@ def recolour(fused: np.ndarray, vis: np.ndarray, luma: np.ndarray, chroma: str) 
         return np.repeat(fused[..., None], 3, axis=2)
     coloured: np.ndarray = vis + (fused - luma)[..., None]
     return coloured
-
-
-def write(path: str, data: bytes) -> None:
-    """Write a file so that it is there whole or not at all; `-` is standard output."""
-    if path == "-":
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
-    else:
-        images.write_atomic(path, data)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import os
 import string
-from collections.abc import Iterable, Iterator
+from array import array
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
 from fusecli.errors import InputError, UsageError
 from fusecli.io.pairs import Pair
+from fusecli.pipeline import outputs
+from fusecli.pipeline.shards import Shard
 from fusecli.report import relative
 
 SUFFIXES = {"png": ".png", "tiff": ".tif", "jpeg": ".jpg", "webp": ".webp", "npy": ".npy"}
@@ -47,6 +51,11 @@ class Job:
     out: str
     format: str
 
+    @property
+    def inputs(self) -> dict[str, str]:
+        """The two paths by name."""
+        return {"ir": self.ir, "vis": self.vis}
+
 
 @dataclass(frozen=True)
 class Target:
@@ -75,24 +84,23 @@ class Target:
     @property
     def is_file(self) -> bool:
         """True when `--out` names an image file, or standard output."""
-        return self.out == "-" or PurePosixPath(self.out).suffix.lower() in FORMATS
+        return self.out == "-" or _suffix(self.out) in FORMATS
 
     def job(self, pair: Pair, index: int) -> Job:
         """Return where one pair goes; `index` is its place in the full order of keys."""
         format = self._format_for(pair)
         if self.is_file:
             return Job(pair.key, pair.ir, pair.vis, self.out, format)
-        place = PurePosixPath(pair.key)
-        parent = "" if str(place.parent) == "." else str(place.parent)
+        parent, _, name = pair.key.rpartition("/")
         stem = self.name.format(
-            key=pair.key, stem=place.name, parent=parent, model=self.model, index=index
+            key=pair.key, stem=name, parent=parent, model=self.model, index=index
         )
         _check_inside(stem, pair.key)
-        out = str(Path(self.out) / (stem + SUFFIXES[format]))
+        out = os.path.join(self.out, stem + SUFFIXES[format])  # noqa: PTH118 - a million times
         return Job(pair.key, pair.ir, pair.vis, out, format)
 
     def _check_format(self) -> None:
-        suffix = PurePosixPath(self.out).suffix.lower()
+        suffix = _suffix(self.out)
         if self.out == "-" and self.format == "auto":
             raise UsageError(
                 "-o - needs to know the file type", code="out.format", hint="add --format png"
@@ -114,18 +122,22 @@ class Target:
 
     def _format_for(self, pair: Pair) -> str:
         if self.is_file and self.out != "-":
-            return FORMATS[PurePosixPath(self.out).suffix.lower()]
+            return FORMATS[_suffix(self.out)]
         if self.format != "auto":
             return self.format
-        suffix = PurePosixPath(pair.vis if self.grid == "vis" else pair.ir).suffix.lower()
+        suffix = _suffix(pair.vis if self.grid == "vis" else pair.ir)
         tiff = suffix in (".tif", ".tiff") or self.dtype == "float32"
         if self.dtype == "auto":  # the result then has the type of the visible image
             tiff = tiff or _holds_floats(pair.vis)
         return "tiff" if tiff else "png"
 
 
+def _suffix(path: str) -> str:
+    return os.path.splitext(path)[1].lower()  # noqa: PTH122 - a million times
+
+
 def _holds_floats(path: str) -> bool:
-    suffix = PurePosixPath(path).suffix.lower()
+    suffix = _suffix(path)
     if suffix != ".npy":
         return suffix == ".pfm"
     try:
@@ -155,8 +167,8 @@ def _check_template(name: str) -> None:
 
 
 def _check_inside(stem: str, key: str) -> None:
-    place = PurePosixPath(stem)
-    if place.is_absolute() or ".." in place.parts or not place.name or ":" in place.parts[0]:
+    parts = stem.split("/")
+    if not parts[0] or not parts[-1] or ".." in parts or ":" in parts[0]:
         raise InputError(
             f"the result of '{key}' would be written outside the output folder: {stem}",
             code="out.outside",
@@ -164,21 +176,79 @@ def _check_inside(stem: str, key: str) -> None:
         )
 
 
+class Plan:
+    """The jobs of a run in the order of its pairs, made anew each time they are asked for.
+
+    So a million of them take no more room than their pairs do, and none for a list on disk.
+
+    Args:
+        pairs: Can be gone through more than once.
+        target: Where results go.
+        limit: Stop after this many pairs.
+        shard: Of these, the part that is this process's.
+    """
+
+    def __init__(
+        self,
+        pairs: Iterable[Pair],
+        target: Target,
+        *,
+        limit: int | None = None,
+        shard: Shard | None = None,
+    ) -> None:
+        self.pairs, self.target, self.limit = pairs, target, limit
+        self.shard = shard or Shard()
+        self._length: int | None = None
+
+    def everything(self) -> Iterator[Job]:
+        """Yield the jobs of all shards."""
+        for index, pair in enumerate(itertools.islice(self.pairs, self.limit)):
+            yield self.target.job(pair, index)
+
+    def __iter__(self) -> Iterator[Job]:
+        return (job for job in self.everything() if self.shard.has(job.key))
+
+    def __len__(self) -> int:
+        if self._length is None:
+            self._length = sum(1 for _ in self)
+        return self._length
+
+
 def plan(
-    pairs: Iterable[Pair], target: Target, *, overwrite: bool = False, limit: int | None = None
-) -> list[Job]:
-    """Return the jobs of a run in the order of their keys.
+    pairs: Iterable[Pair],
+    target: Target,
+    *,
+    overwrite: bool = False,
+    known: Container[str] | None = None,
+    limit: int | None = None,
+    shard: Shard | None = None,
+) -> Plan:
+    """Return the jobs of a run, all of them checked.
+
+    Args:
+        pairs: Can be gone through more than once.
+        target: Where results go.
+        overwrite: Results may exist.
+        known: Results that may exist, by path relative to the output folder: see `--resume`.
+        limit: Stop after this many pairs.
+        shard: See `Plan`.
 
     Raises:
         InputError: Nothing to do; several items for one output file; two results with one name;
-            results that exist already without `overwrite`.
+            results that exist already and may not.
     """
-    jobs = [target.job(pair, index) for index, pair in enumerate(itertools.islice(pairs, limit))]
-    if not jobs:
+    jobs = Plan(pairs, target, limit=limit, shard=shard)
+    outputs.listing.cache_clear()
+    hashes, present = array("q"), []
+    for job in jobs.everything():
+        hashes.append(hash(job.out))
+        if not overwrite and job.out != "-" and jobs.shard.has(job.key) and outputs.exists(job.out):
+            present.append(job.out)
+    if not hashes:
         raise InputError("there is nothing to do: no pair was found", code="pair.none")
-    if target.is_file and len(jobs) > 1:
+    if target.is_file and len(hashes) > 1:
         raise UsageError(
-            f"--out {target.out} is one file, but there are {len(jobs)} pairs",
+            f"--out {target.out} is one file, but there are {len(hashes)} pairs",
             code="out.file",
             hint="name a folder, or pick one pair with --limit 1",
         )
@@ -188,41 +258,35 @@ def plan(
             code="out.not-a-folder",
             hint="choose another --out",
         )
-    _check_distinct(jobs)
-    if not overwrite:
-        check_free(jobs)
+    _check_distinct(jobs, hashes)
+    _check_free(present, target.out, known)
     return jobs
 
 
-def _check_distinct(jobs: list[Job]) -> None:
+def _check_distinct(jobs: Plan, hashes: array[int]) -> None:
+    unique, counts = np.unique(np.asarray(hashes), return_counts=True)
+    shared = set(unique[counts > 1].tolist())
     keys: dict[str, str] = {}
-    for job in jobs:
-        other = keys.setdefault(job.out, job.key)
-        if other is not job.key:
+    for job in jobs.everything() if shared else ():
+        if hash(job.out) in shared and keys.setdefault(job.out, job.key) is not job.key:
             raise InputError(
-                f"'{other}' and '{job.key}' would both be written to {relative(job.out)}",
+                f"'{keys[job.out]}' and '{job.key}' would both be written to {relative(job.out)}",
                 code="out.collision",
                 hint="let --name contain {key}",
             )
 
 
-def check_free(jobs: Iterable[Job]) -> None:
-    """Refuse to replace files.
-
-    Raises:
-        InputError: Names the count and the option that replaces them (`out.exists`).
-    """
-    present = [job.out for job in jobs if job.out != "-" and Path(job.out).exists()]
-    if present:
-        many = len(present) > 1
-        raise InputError(
-            f"{len(present)} of the results exist{'' if many else 's'} already",
-            code="out.exists",
-            facts=_first(relative(path) for path in present),
-            hint="--overwrite replaces them",
-            details={"count": len(present)},
-        )
-
-
-def _first(lines: Iterator[str], count: int = 10) -> list[str]:
-    return list(itertools.islice(lines, count))
+def _check_free(present: list[str], out: str, known: Container[str] | None) -> None:
+    if known is not None:
+        present = [path for path in present if Path(path).relative_to(out).as_posix() not in known]
+    if not present:
+        return
+    one = len(present) == 1
+    if known is None:
+        message = f"{len(present)} of the results exist{'s' if one else ''} already"
+        code, hint = "out.exists", "--resume goes on where a run stopped; --overwrite replaces them"
+    else:
+        message = f"{len(present)} of the results {'was' if one else 'were'} not written by fusecli"
+        code, hint = "out.foreign", "--overwrite replaces them; or choose another --out"
+    facts = [relative(path) for path in present[:10]]
+    raise InputError(message, code=code, facts=facts, hint=hint, details={"count": len(present)})
