@@ -9,7 +9,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from fusecli import __version__, config, packages
-from fusecli.commands import doctor, export, fuse, models, train
+from fusecli.commands import doctor, eval, export, fuse, models, train
 from fusecli.errors import FusecliError, UsageError
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app = typer.Typer(
 )
 app.command(name="fuse")(fuse.fuse)
 app.command(name="train")(train.train)
+app.command(name="eval")(eval.evaluate)
 app.command(name="doctor")(doctor.doctor)
 app.command(name="export")(export.export)
 app.add_typer(models.app, name="models")
