@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fusecli.models._precision import full_precision
+from fusecli.ops import full_precision
 
 WIDTH = 64
 HEADS = 8
