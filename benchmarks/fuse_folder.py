@@ -44,7 +44,7 @@ def plain_loop(model: str, source: Path, out: Path) -> None:
     from fusecli import checkpoint
     from fusecli.models import find
 
-    loaded = checkpoint.load(model)
+    loaded = checkpoint.load(model, "random")  # speed does not depend on what was learnt
     network, (low, high) = loaded.network, find(model).input_range
     out.mkdir()
     start, inside = time.perf_counter(), 0.0
@@ -84,7 +84,8 @@ def compare(model: str, pairs: int, options: list[str]) -> dict[str, float | str
         plain, plain_peak = measured(here)
         ours, peak = measured(
             [sys.executable, "-m", "fusecli", "fuse", str(folder / "ir"), str(folder / "vis"),
-             "-o", str(folder / "out"), "-m", model, "--tone", "clip", "--json", *options]
+             "-o", str(folder / "out"), "-m", model, "--tone", "clip",
+             "--weights", "random", "--json", *options]
         )  # fmt: skip
         largest = max(
             int(np.abs(cv2.imread(str(p)).astype(int)

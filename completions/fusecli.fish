@@ -50,6 +50,7 @@ complete -c fusecli -n '__fusecli_at "fuse"' -l format -r -f -a 'auto png tiff j
 complete -c fusecli -n '__fusecli_at "fuse"' -l quality -r -f -d 'Of JPEG and WebP.'
 complete -c fusecli -n '__fusecli_at "fuse"' -l ir-range -r -f -a 'auto dtype' -d 'auto, dtype, LO:HI or pLO:pHI; auto is dtype for 8 bit, else p0.5:p99.5.'
 complete -c fusecli -n '__fusecli_at "fuse"' -l vis-range -r -f -a 'auto dtype' -d 'The same for the visible image.'
+complete -c fusecli -n '__fusecli_at "fuse"' -l range-scope -r -f -a 'image all' -d 'Percentiles of each image, or once of all.'
 complete -c fusecli -n '__fusecli_at "fuse"' -l out-dtype -r -f -a 'auto uint8 uint16 float32' -d 'auto follows the visible image.'
 complete -c fusecli -n '__fusecli_at "fuse"' -l tone -r -f -a 'model clip stretch' -d 'The network\'s published convention, clip, or stretch.'
 complete -c fusecli -n '__fusecli_at "fuse"' -l chroma -r -f -a 'auto keep drop' -d 'Colours: as in the visible image, always, or never.'

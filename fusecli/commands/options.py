@@ -159,6 +159,10 @@ class Pixels:
             help="The same for the visible image.",
         ),
     ] = "auto"
+    range_scope: Annotated[
+        Literal["image", "all"],
+        _flag("Pixels", "--range-scope", help="Percentiles of each image, or once of all."),
+    ] = "image"
     out_dtype: Annotated[
         Literal["auto", "uint8", "uint16", "float32"],
         _flag("Pixels", "--out-dtype", help="auto follows the visible image."),
