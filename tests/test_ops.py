@@ -17,6 +17,7 @@ from fusecli.models import reconet
 from fusecli.ops import dynamic_conv as dynamic_op
 from fusecli.ops import local_similarity as similarity_op
 from fusecli.ops import recurrent_cell as cell_op
+from fusecli.ops.resample import integrate, resample
 from fusecli.pipeline.inference import fold_batch_norm
 
 CUDA = torch.cuda.is_available()
@@ -262,3 +263,41 @@ def test_dynamic_conv_says_what_its_kernel_cannot_do(kernels: torch.device) -> N
         dynamic_op.dynamic_conv(features, (b, a, c), mixing, bias)
     with pytest.raises(UsageError, match="number of channels"):
         dynamic_op.dynamic_conv(features, (a, b, c), mixing[:8], bias[:8])
+
+
+# --- warping ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("border", ["zeros", "replicate", "reflect"])
+@pytest.mark.parametrize(
+    ("size", "out"), [((2, 3, 9, 12), (11, 13)), ((1, 1, 1, 1), (3, 2)), ((2, 2, 1, 7), (1, 7))]
+)
+def test_kernels_of_resampling_agree(
+    kernels: torch.device,
+    plain,
+    border: str,
+    size: tuple[int, ...],
+    out: tuple[int, int],
+) -> None:
+    torch.manual_seed(0)
+    image = uneven(torch.rand(size)).to(kernels)
+    field = 4 * torch.randn(1, 2, *out, device=kernels)
+    field[..., 0, 0] = 0
+    field[..., -1, -1] = 1e6
+    fast = resample(image, field, border=border, fill=0.3)
+    expected = plain(resample, image, field, "linear", border, 0.3)
+    # at a million pixels the reflected place is a matter of rounding
+    assert closeness(fast.flatten(2)[..., :-1], expected.flatten(2)[..., :-1]) < 2e-5
+    assert fast.isfinite().all()
+    narrow = resample(image.bfloat16(), field, border=border)
+    assert narrow.dtype == torch.bfloat16
+    with pytest.raises(UsageError, match="only linear"):
+        resample(image, field, "nearest", border)
+
+
+@pytest.mark.parametrize("steps", [0, 1, 4])
+def test_kernels_of_integration_agree(kernels: torch.device, plain, steps: int) -> None:
+    torch.manual_seed(0)
+    velocity = uneven(3 * torch.randn(2, 2, 10, 13)).to(kernels)
+    expected = plain(integrate, velocity, steps)
+    assert closeness(integrate(velocity, steps), expected) < 1e-4
