@@ -8,7 +8,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from fusecli import __version__, packages
+from fusecli import __version__, config, packages
 from fusecli.commands import doctor, export, fuse, models, train
 from fusecli.errors import FusecliError, UsageError
 
@@ -56,7 +56,13 @@ def _usage_error(error: typer.TyperException) -> FusecliError:
     if guess:
         hint = f"did you mean {guess}"
     message = message[:1].lower() + message[1:]
-    return UsageError(message, code="usage.arguments", hint=hint, facts=[r.strip() for r in rest])
+    facts = [line.strip() for line in rest]
+    parameter = getattr(error, "param", None)
+    if context and parameter is not None and context.get_parameter_source(parameter.name):
+        place = config.origin(context, parameter.name)
+        if place not in ("command line", "built in"):
+            facts.append(f"set by {place}")
+    return UsageError(message, code="usage.arguments", hint=hint, facts=facts)
 
 
 def run(arguments: list[str]) -> int:
