@@ -25,13 +25,12 @@ from rich.text import Text
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT / "tests" / "data"
-COLUMNS = 96
+COLUMNS = 104
 REDRAWN = re.compile(r"\r?\x1b\[2K")  # Rich clears the line before it draws the next frame
 NOT_COLOUR = re.compile(r"\r|\x1b\[[?\d;]*[A-Za-ln-z]")  # cursor moves, hiding and showing it
 SCREENS = {
     "fuse": (
         "fusecli fuse ir/ vis/ -o out/",
-        "fusecli fuse ir/ vis/ -o out/ --resume",
         "fusecli fuse ir/ vis/ -o again/ --model reconnet",
         "fusecli fuse flir/ vis/ -o again/",
     ),

@@ -19,10 +19,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
+# in the order of --help: fuse, register, warp, train, eval, export; then what helps with them
 app.command(name="fuse")(fuse.fuse)
 app.command(name="train")(train.train)
-app.command(name="doctor")(doctor.doctor)
 app.command(name="export")(export.export)
+app.command(name="doctor")(doctor.doctor)
 app.add_typer(models.app, name="models")
 
 
