@@ -21,23 +21,29 @@ def _blur(image: Tensor, window: Tensor) -> Tensor:
     channels = image.shape[1]
     window = window.to(image)
     rows = window.view(1, 1, 1, -1).expand(channels, 1, 1, -1)
-    image = F.conv2d(image, rows, groups=channels)
-    return F.conv2d(image, rows.transpose(2, 3), groups=channels)
+    # a variance is a small difference of large numbers: autocast must not shorten them
+    with torch.autocast(image.device.type, enabled=False):
+        image = F.conv2d(image, rows, groups=channels)
+        return F.conv2d(image, rows.transpose(2, 3), groups=channels)
 
 
-def ssim_map(a: Tensor, b: Tensor, peak: float = 1.0, same_size: bool = False) -> Tensor:
-    """Return the structural similarity at each pixel: Gaussian 11x11 window, sigma 1.5.
+def ssim_parts(
+    a: Tensor, b: Tensor, peak: float = 1.0, same_size: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Return the two factors of structural similarity at each pixel: luminance, and contrast times
+    structure. Gaussian 11x11 window, sigma 1.5.
 
     Args:
         a: (B, 1, H, W).
         b: The same shape.
         peak: Top of the value range.
-        same_size: Reflect the border, so that the map has H x W instead of (H-10) x (W-10).
+        same_size: Reflect the border, so that the maps have H x W instead of (H-10) x (W-10).
 
     Source:
         Wang et al., IEEE Trans. Image Processing 13, 2004.
     """
-    moments = torch.cat([a, b, a * a, b * b, a * b], 1).float()
+    a, b = a.float(), b.float()  # before squaring: half precision would leave no variance
+    moments = torch.cat([a, b, a * a, b * b, a * b], 1)
     if same_size:
         moments = F.pad(moments, (5, 5, 5, 5), mode="reflect")
     mean_a, mean_b, aa, bb, ab = _blur(moments, gaussian_window()).split(1, 1)
@@ -45,7 +51,13 @@ def ssim_map(a: Tensor, b: Tensor, peak: float = 1.0, same_size: bool = False) -
     variance = aa - mean_a.square() + bb - mean_b.square()
     covariance = ab - mean_a * mean_b
     luminance = (2 * mean_a * mean_b + c1) / (mean_a.square() + mean_b.square() + c1)
-    return luminance * (2 * covariance + c2) / (variance + c2)
+    return luminance, (2 * covariance + c2) / (variance + c2)
+
+
+def ssim_map(a: Tensor, b: Tensor, peak: float = 1.0, same_size: bool = False) -> Tensor:
+    """Return the structural similarity at each pixel; arguments as for `ssim_parts`."""
+    luminance, contrast_structure = ssim_parts(a, b, peak, same_size)
+    return luminance * contrast_structure
 
 
 def ssim_loss(a: Tensor, b: Tensor, peak: float = 1.0) -> Tensor:
@@ -69,7 +81,7 @@ def weighted_ssim_loss(fused: Tensor, ir: Tensor, vis: Tensor, peak: float = 1.0
 
 def sobel(image: Tensor) -> tuple[Tensor, Tensor]:
     """Return the horizontal and vertical Sobel responses (weights 1 2 1), replicate border."""
-    padded = F.pad(image, (1, 1, 1, 1), mode="replicate")
+    padded = F.pad(image.float(), (1, 1, 1, 1), mode="replicate")
     across = padded[..., 2:] - padded[..., :-2]
     along = padded[..., 2:, :] - padded[..., :-2, :]
     return (
@@ -117,12 +129,23 @@ def range_loss(fused: Tensor, low: float = 0.0, high: float = 1.0) -> Tensor:
     return ((low - fused).clamp_min(0) + (fused - high).clamp_min(0)).mean()
 
 
-def offered_terms(fused: Tensor, ir: Tensor, vis: Tensor) -> dict[str, Tensor]:
-    """Return the terms that recipes of 0..1 networks offer with weight 0, for `--loss NAME=W`."""
+def fusion_terms(fused: Tensor, ir: Tensor, vis: Tensor) -> dict[str, Tensor]:
+    """Return every term that recipes of 0..1 networks weigh; `--loss NAME=W` sets a weight.
+
+    `ssim` and `pixel` are sums over both sources. They draw towards the average of the two, the
+    gradient terms towards the sharper source, `intensity` towards the brighter one; `wssim` keeps
+    what stands out in either.
+    """
     return {
+        "ssim": ssim_loss(fused, ir) + ssim_loss(fused, vis),
+        "pixel": F.l1_loss(fused, ir) + F.l1_loss(fused, vis),
         "gradient": signed_gradient_loss(fused, ir, vis),
         "max_gradient": max_gradient_loss(fused, ir, vis),
         "intensity": max_intensity_loss(fused, ir, vis),
         "wssim": weighted_ssim_loss(fused, ir, vis),
         "range": range_loss(fused),
     }
+
+
+# The terms a recipe offers without using them.
+OFFERED = {"gradient": 0.0, "max_gradient": 0.0, "intensity": 0.0, "wssim": 0.0, "range": 0.0}

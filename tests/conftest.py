@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"  # before anything imports triton: kernels then run here
+
 SHARED = Path(os.environ.get("FUSECLI_SHARED", Path(__file__).parents[2] / "shared"))
 
 

@@ -73,7 +73,7 @@ class Stage:
         weights: Weight of each term; a term with weight 0 is offered but off.
         trains: Prefixes of the parameters that learn; the others are frozen and their modules
             kept in eval mode. `("",)` is all of them.
-        epochs: Passes over the pairs.
+        epochs: Passes over the pairs; 0 runs only when asked for by name with its own length.
         batch_size: Crops in a step.
         crop: Edge of the square crops, in pixels.
         lr: Learning rate at the start (after `warmup` steps of linear rise).
@@ -103,6 +103,11 @@ class Stage:
     misalign: str = "none"
     critic: Callable[[], nn.Module] | None = None
     critic_loss: Callable[..., Tensor] | None = None
+
+
+def no_facts(options: Mapping[str, Any]) -> dict[str, str]:
+    """Return nothing: for a network whose options say all about its training."""
+    return {}
 
 
 def no_context(options: Mapping[str, Any]) -> int:
@@ -136,6 +141,8 @@ class ModelSpec:
         halo: Options to the pixels of context that a tile needs on each side.
         stride: Tile corners lie on multiples of this, so that pooling grids agree.
         adapt: Published state dict to our keys, for `models convert`; strict about every key.
+        training_facts: Options to what else a trained network's card must state, because it
+            depends on the machine that trained it: label to text.
         limits: Known limits, one sentence each, for the model card.
     """
 
@@ -154,6 +161,7 @@ class ModelSpec:
     halo: Callable[[Mapping[str, Any]], int] = no_context
     stride: int = 1
     adapt: Callable[[Mapping[str, Any]], dict[str, Tensor]] | None = None
+    training_facts: Callable[[Mapping[str, Any]], dict[str, str]] = no_facts
     limits: tuple[str, ...] = ()
 
     def defaults(self) -> dict[str, Any]:

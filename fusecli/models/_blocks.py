@@ -42,3 +42,8 @@ class ConvBlock(nn.Module):
         """Map (B, inputs, H, W) to (B, outputs, H, W)."""
         out: Tensor = self.activation(self.bn(self.conv(features)))
         return out
+
+
+def magnitude(dx: Tensor, dy: Tensor) -> Tensor:
+    """Return the length of a gradient; its own derivative is 0 where it is 0, never infinite."""
+    return (dx.square() + dy.square()).clamp_min(1e-24).sqrt()

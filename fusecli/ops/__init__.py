@@ -1,1 +1,131 @@
-"""Tensor functions that several networks share; some have a fast path beside the plain one."""
+"""Tensor functions that networks share or that have a fast path beside the plain one.
+
+Each function has an eager version, which is its definition. Some have a spelling that is faster on
+a CPU, most a Triton kernel. `choose` says which of them runs; what it said last, and why, is kept
+for `--verbose`. FUSECLI_OPS is `auto`, `eager` (the definitions only) or `triton` (anything but a
+kernel is an error, which is what a parity test wants).
+"""
+
+import functools
+import importlib.util
+import os
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from fusecli.errors import UsageError
+
+Path = Literal["eager", "cpu", "triton"]
+
+MODES = ("auto", "eager", "triton")
+
+_taken: dict[str, str] = {}
+
+
+def choose(
+    name: str,
+    tensors: Sequence[Tensor | None],
+    *,
+    backward: bool = False,
+    cpu: str | None = None,
+    blocked: str | None = None,
+) -> Path:
+    """Return the path an op takes for these tensors.
+
+    Args:
+        name: Of the op.
+        tensors: All that the op reads.
+        backward: Whether the fast paths can be differentiated.
+        cpu: What the op's CPU path does, where it has one.
+        blocked: Why no fast path can run, where the op itself knows a reason.
+
+    Raises:
+        UsageError: FUSECLI_OPS=triton and no kernel can run (`ops.eager`), or an unknown value of
+            it (`ops.mode`).
+    """
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return "eager"  # a graph to be exported or compiled holds the definition
+    mode = requested()
+    present = [tensor for tensor in tensors if tensor is not None]
+    reason = blocked or eager_reason(present, backward)
+    if reason is None and mode != "eager":
+        reason = kernel_reason(present[0].device, mode)
+        if reason is None:
+            return _take(name, "triton", "Triton kernel")
+        if cpu is not None and mode == "auto" and present[0].device.type == "cpu":
+            return _take(name, "cpu", cpu)
+    if mode == "triton":
+        raise UsageError(
+            f"{name} cannot use its Triton kernel: {reason}",
+            code="ops.eager",
+            hint="FUSECLI_OPS=auto runs the plain version where there is no other",
+        )
+    return _take(name, "eager", f"plain: {reason or 'FUSECLI_OPS=eager'}")
+
+
+def requested() -> str:
+    """Return the value of FUSECLI_OPS."""
+    mode = os.environ.get("FUSECLI_OPS", "auto")
+    if mode not in MODES:
+        raise UsageError(f"FUSECLI_OPS={mode} must be one of {', '.join(MODES)}", code="ops.mode")
+    return mode
+
+
+def eager_reason(tensors: Sequence[Tensor], backward: bool) -> str | None:
+    """Return why only the plain version can take these tensors, or None."""
+    if any(tensor.dtype == torch.float64 for tensor in tensors):
+        return "float64 is plain only"
+    if not backward and torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
+        return "it needs a gradient, and the fast path has none"
+    return None
+
+
+def kernel_reason(device: torch.device, mode: str) -> str | None:
+    """Return why no Triton kernel can run on a device, or None."""
+    if device.type != "cuda" and not (mode == "triton" and interpreted()):
+        return f"{device.type} is not a CUDA device"
+    if not _has_triton():
+        return "triton is not installed"
+    return None
+
+
+def interpreted() -> bool:
+    """Return whether Triton runs kernels in its interpreter, as tests do without a GPU."""
+    return os.environ.get("TRITON_INTERPRET") == "1"
+
+
+@functools.cache
+def _has_triton() -> bool:
+    return importlib.util.find_spec("triton") is not None
+
+
+def _take(name: str, path: Path, why: str) -> Path:
+    _taken[name] = why
+    return path
+
+
+def taken() -> dict[str, str]:
+    """Return which path each op that ran took last, and why."""
+    return dict(_taken)
+
+
+def full_precision(tensor: Tensor) -> AbstractContextManager[object]:
+    """Return a block without autocast on the device of `tensor`; its inputs are yours to widen.
+
+    Where autocast is off it does nothing at all, so that an exported graph has no trace of it.
+    """
+    device = tensor.device.type
+    if torch.is_autocast_enabled(device):
+        return torch.autocast(device, enabled=False)
+    return nullcontext()
+
+
+def working_dtype(tensor: Tensor) -> torch.dtype:
+    """Return the type that autocast narrows to on the device of `tensor`; without it, its own."""
+    device = tensor.device.type
+    if torch.is_autocast_enabled(device):
+        return torch.get_autocast_dtype(device)
+    return tensor.dtype

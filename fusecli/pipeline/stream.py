@@ -14,11 +14,13 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Protocol, TypeVar
+from typing import Any, Protocol
 
 from joblib import Parallel, delayed
 
 from fusecli.errors import FusecliError
+from fusecli.pipeline.manifest import Manifest
+from fusecli.pipeline.outputs import discard, place
 from fusecli.report import Outcome, Reporter, RunReport
 
 
@@ -29,9 +31,6 @@ class Item(Protocol):
     def key(self) -> str:
         """Name of the item, unique in a run."""
         ...
-
-
-T = TypeVar("T", bound=Item)
 
 
 class Stop:
@@ -67,14 +66,15 @@ def graceful_stop() -> Iterator[Stop]:
 
 
 def run(
-    items: Iterable[T],
-    work: Callable[[T], Outcome],
+    items: Iterable[Any],
+    work: Callable[[Any], Outcome],
     *,
     report: RunReport,
     reporter: Reporter,
     total: int | None = None,
     threads: int = 1,
     fail_fast: bool = False,
+    manifest: Manifest | None = None,
 ) -> RunReport:
     """Apply `work` to every item and count what became of each.
 
@@ -86,6 +86,8 @@ def run(
         total: Number of items, where it is known.
         threads: Items in work at the same time.
         fail_fast: Start no further item after the first failure.
+        manifest: Records each item before its files get their names, and knows which items are
+            up to date; then items need `out` and `inputs` too.
 
     Returns:
         `report`, with counts, times and the signal that ended the run, if one did.
@@ -93,16 +95,21 @@ def run(
     start = time.monotonic()
     report.found = total or 0
     taken = 0
-
-    def attempt(item: T) -> Outcome:
-        try:
-            return work(item)
-        except Exception as error:  # one bad pair must not end a run of a million
-            return Outcome(item.key, "failed", error=as_failure(error, reporter.verbose > 1))
+    settle: Callable[[Any, Outcome], Outcome] = _place
+    if manifest is not None:
+        items, work, settle = manifest.tasks(items), manifest.careful(work), manifest.settle
 
     with graceful_stop() as stop, reporter.progress(report.command, total) as progress:
 
-        def until_stopped() -> Iterator[T]:
+        def attempt(item: Item) -> tuple[Item, Outcome]:
+            try:
+                return item, work(item)
+            except Exception as error:  # one bad pair must not end a run of a million
+                stop.requested = stop.requested or fail_fast
+                failure = as_failure(error, reporter.verbose > 1)
+                return item, Outcome(item.key, "failed", error=failure)
+
+        def until_stopped() -> Iterator[Item]:
             nonlocal taken
             for item in items:
                 if stop.requested:
@@ -117,16 +124,31 @@ def run(
             pre_dispatch=threads,
             batch_size=1,
         )
-        for outcome in parallel(delayed(attempt)(item) for item in until_stopped()):
-            report.add(outcome)
-            progress.item(outcome)
-            reporter.item(outcome)
-            if fail_fast and outcome.status == "failed":
-                stop.requested = True
+        outcomes = parallel(delayed(attempt)(item) for item in until_stopped())
+        try:
+            for item, outcome in outcomes:
+                outcome = settle(item, outcome)
+                report.add(outcome)
+                progress.item(outcome)
+                reporter.item(outcome)
+        except BaseException:
+            stop.requested = True
+            for _, outcome in outcomes:  # what is in flight is dropped without a trace
+                discard(outcome.parts)
+            raise
     report.signal = stop.signal
     report.found = report.found or taken
     report.seconds = time.monotonic() - start
     return report
+
+
+def _place(item: Item, outcome: Outcome) -> Outcome:
+    try:
+        place(outcome.parts)
+    except OSError as error:
+        discard(outcome.parts)
+        return Outcome(item.key, "failed", error=as_failure(error))
+    return outcome
 
 
 def as_failure(error: Exception, with_traceback: bool = False) -> FusecliError:

@@ -1,0 +1,185 @@
+# Completion of fusecli for bash, written by `python -m fusecli.completions`.
+
+# Set words, paths and list to what option $2 of command $1 takes; fail if it takes nothing.
+_fusecli_value() {
+    case "$1 $2" in
+        "fuse --model" | "fuse -m") words='mfeif reconet reconet-plus rfn-nest rfvif smfnet' ;;
+        "fuse --weights") words='random' paths=-f ;;
+        "fuse --batch-size") : ;;
+        "fuse --tile") words='auto off' ;;
+        "fuse --tile-overlap") : ;;
+        "fuse --compare") words='none side checker zoom' ;;
+        "fuse --pairs") paths=-f ;;
+        "fuse --limit") : ;;
+        "fuse --ir-suffix") : ;;
+        "fuse --vis-suffix") : ;;
+        "fuse --pair-regex") : ;;
+        "fuse --pair-by") words='key order' ;;
+        "fuse --unpaired") words='error skip' ;;
+        "fuse --out" | "fuse -o") paths=-f ;;
+        "fuse --manifest") paths=-f ;;
+        "fuse --name") : ;;
+        "fuse --format") words='auto png tiff jpeg webp npy' ;;
+        "fuse --quality") : ;;
+        "fuse --ir-range") words='auto dtype' ;;
+        "fuse --vis-range") words='auto dtype' ;;
+        "fuse --range-scope") words='image all' ;;
+        "fuse --out-dtype") words='auto uint8 uint16 float32' ;;
+        "fuse --tone") words='model clip stretch' ;;
+        "fuse --chroma") words='auto keep drop' ;;
+        "fuse --alpha") words='drop keep' ;;
+        "fuse --fit") words='error ir-to-vis vis-to-ir' ;;
+        "fuse --grid") words='vis ir' ;;
+        "fuse --metadata") words='keep drop' ;;
+        "fuse --jobs" | "fuse -j") : ;;
+        "fuse --device") words='auto cpu cuda mps' ;;
+        "fuse --precision") words='fp32 bf16 fp16 auto' ;;
+        "fuse --seed") : ;;
+        "fuse --shard") : ;;
+        "fuse --progress") words='auto bar plain jsonl none' ;;
+        "train --out" | "train -o") paths=-d ;;
+        "train --model" | "train -m") words='mfeif reconet reconet-m-register reconet-plus reconet-u-register rfn-nest rfvif smfnet' ;;
+        "train --init") paths=-f ;;
+        "train --val-ir") paths=-f ;;
+        "train --val-vis") paths=-f ;;
+        "train --val-fraction") : ;;
+        "train --set") : ;;
+        "train --stage") : ;;
+        "train --epochs") : ;;
+        "train --steps") : ;;
+        "train --max-time") : ;;
+        "train --batch-size") : ;;
+        "train --crop") : ;;
+        "train --lr") : ;;
+        "train --optimizer") words='adam adamw' ;;
+        "train --schedule") words='constant cosine' ;;
+        "train --warmup") : ;;
+        "train --accumulate") : ;;
+        "train --clip-grad") : ;;
+        "train --loss") : ;;
+        "train --misalign") words='none mild medium severe reconet-easy reconet-normal reconet-hard' ;;
+        "train --eval-every") : ;;
+        "train --save-every") : ;;
+        "train --keep") : ;;
+        "train --log") words='jsonl tensorboard' ;;
+        "train --devices") : ;;
+        "train --pairs") paths=-f ;;
+        "train --limit") : ;;
+        "train --ir-suffix") : ;;
+        "train --vis-suffix") : ;;
+        "train --pair-regex") : ;;
+        "train --pair-by") words='key order' ;;
+        "train --unpaired") words='error skip' ;;
+        "train --jobs" | "train -j") : ;;
+        "train --device") words='auto cpu cuda mps' ;;
+        "train --precision") words='fp32 bf16 fp16 auto' ;;
+        "train --seed") : ;;
+        "train --progress") words='auto bar plain jsonl none' ;;
+        "export --out" | "export -o") paths=-f ;;
+        "export --format") words='onnx pt2 safetensors' ;;
+        "export --weights") paths=-f ;;
+        "export --set") : ;;
+        "export --dynamic") words='all batch hw none' ;;
+        "export --size") : ;;
+        "export --opset") : ;;
+        "export --precision") words='fp32 fp16' ;;
+        "export --atol") : ;;
+        "export --rtol") : ;;
+        "models convert --model" | "models convert -m") words='mfeif reconet reconet-m-register reconet-plus reconet-u-register rfn-nest rfvif smfnet' ;;
+        "models convert --set") : ;;
+        *) return 1 ;;
+    esac
+}
+
+# The same for argument number $2 of command $1.
+_fusecli_argument() {
+    case "$1 $2" in
+        "fuse 0") paths=-f ;;
+        "fuse 1") paths=-f ;;
+        "train 0") paths=-f ;;
+        "train 1") paths=-f ;;
+        "export 0") words='mfeif reconet reconet-m-register reconet-plus reconet-u-register rfn-nest rfvif smfnet' ;;
+        "models show 0") words='mfeif reconet reconet-m-register reconet-plus reconet-u-register rfn-nest rfvif smfnet' ;;
+        "models verify "*) words='mfeif reconet reconet-m-register reconet-plus reconet-u-register rfn-nest rfvif smfnet' ;;
+        "models convert "*) paths=-f ;;
+        "models convert 1") paths=-f ;;
+    esac
+}
+
+_fusecli_options() {
+    case "$1" in
+        "") echo '--version --install-completion --show-completion --help -h' ;;
+        "fuse") echo '--model -m --weights --batch-size --tile --tile-overlap --compare --recursive -r --pairs --limit --ir-suffix --vis-suffix --pair-regex --pair-by --unpaired --out -o --overwrite --resume --checksum --manifest --name --format --quality --ir-range --vis-range --range-scope --out-dtype --tone --chroma --alpha --fit --grid --ir-luma --metadata --jobs -j --device --precision --seed --shard --fail-fast --dry-run -n --json --print --print0 --progress --quiet -q --verbose -v --help -h' ;;
+        "train") echo '--out -o --model -m --init --val-ir --val-vis --val-fraction --resume --overwrite --dry-run -n --set --stage --epochs --steps --max-time --batch-size --crop --lr --optimizer --schedule --warmup --accumulate --clip-grad --loss --misalign --no-augment --augment --eval-every --save-every --keep --log --deterministic --compile --devices --recursive -r --pairs --limit --ir-suffix --vis-suffix --pair-regex --pair-by --unpaired --jobs -j --device --precision --seed --json --print --print0 --progress --quiet -q --verbose -v --help -h' ;;
+        "doctor") echo '--json --help -h' ;;
+        "export") echo '--out -o --format --weights --set --dynamic --size --opset --precision --embed-io --no-check --check --atol --rtol --overwrite --json --quiet -q --help -h' ;;
+        "models") echo '--help -h' ;;
+        "models list") echo '--json --help -h' ;;
+        "models show") echo '--json --help -h' ;;
+        "models verify") echo '--json --help -h' ;;
+        "models convert") echo '--model -m --set --overwrite --json --help -h' ;;
+    esac
+}
+
+_fusecli_commands() {
+    case "$1" in
+        "") echo 'fuse train doctor export models' ;;
+        "models") echo 'list show verify convert' ;;
+    esac
+}
+
+_fusecli() {
+    local at= place=0 option= glue= word cur words= paths= list= i IFS=$' \t\n'
+    local -a line=()
+    for ((i = 0; i <= COMP_CWORD; i++)); do # bash makes three words of cuda:0
+        word=${COMP_WORDS[i]}
+        if [[ -n $glue || ($word == :* && i -gt 0) ]]; then
+            line[${#line[@]}-1]+=$word
+        else
+            line+=("$word")
+        fi
+        [[ $word == *: ]] && glue=1 || glue=
+    done
+    cur=${line[${#line[@]}-1]}
+    for ((i = 1; i < ${#line[@]} - 1; i++)); do
+        word=${line[i]}
+        if [[ $word == -* ]]; then
+            if _fusecli_value "$at" "$word"; then
+                [[ ${line[i + 1]} == "=" ]] && ((i++)) # and three of --option=value
+                ((++i >= ${#line[@]} - 1)) && option=$word
+            fi
+        elif [[ " $(_fusecli_commands "$at") " == *" $word "* ]]; then
+            at="${at:+$at }$word" place=0
+        else
+            ((place++))
+        fi
+    done
+    words= paths= list=
+    [[ -n $option && $cur == "=" ]] && cur=
+    if [[ -n $option ]]; then
+        _fusecli_value "$at" "$option"
+    elif [[ $cur == -* ]]; then
+        words=$(_fusecli_options "$at")
+    else
+        _fusecli_argument "$at" "$place"
+        words="$words $(_fusecli_commands "$at")"
+    fi
+    COMPREPLY=()
+    if [[ -n $list && $cur == *,* ]]; then
+        COMPREPLY=($(compgen -P "${cur%,*}," -W "$words" -- "${cur##*,}"))
+    else
+        COMPREPLY=($(compgen -W "$words" -- "$cur"))
+    fi
+    if [[ -n $paths ]]; then
+        IFS=$'\n'
+        COMPREPLY+=($(compgen "$paths" -- "$cur"))
+        compopt -o filenames 2>/dev/null
+    elif [[ ${COMPREPLY[0]-} == *= ]]; then
+        compopt -o nospace 2>/dev/null
+    fi
+    if [[ $cur == *:* && $COMP_WORDBREAKS == *:* ]]; then
+        for i in "${!COMPREPLY[@]}"; do COMPREPLY[i]=${COMPREPLY[i]#"${cur%:*}:"}; done
+    fi
+}
+
+complete -F _fusecli fusecli

@@ -1,0 +1,101 @@
+"""The Typer application: which commands exist, and how errors become exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from fusecli import __version__, packages
+from fusecli.commands import doctor, export, fuse, models, train
+from fusecli.errors import FusecliError, UsageError
+
+app = typer.Typer(
+    name="fusecli",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+)
+app.command(name="fuse")(fuse.fuse)
+app.command(name="train")(train.train)
+app.command(name="doctor")(doctor.doctor)
+app.command(name="export")(export.export)
+app.add_typer(models.app, name="models")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"fusecli {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Fuse infrared and visible images, also when the two cameras do not quite agree."""
+
+
+def _usage_error(error: typer.TyperException) -> FusecliError:
+    """Return bad usage, found while the command line was parsed, as an error of ours."""
+    context = getattr(error, "ctx", None)
+    hint = f"{context.command_path} --help shows every option" if context else None
+    possibilities: list[str] = getattr(error, "possibilities", None) or []
+    if possibilities:
+        hint = f"did you mean {' or '.join(possibilities[:2])}?"
+    message = getattr(error, "format_message", lambda: str(error))()
+    first, *rest = message.splitlines() or ["bad usage"]
+    message, _, guess = first.partition(" Did you mean ")
+    message = message.split(" (Possible options:")[0].rstrip(". ")
+    if guess:
+        hint = f"did you mean {guess}"
+    message = message[:1].lower() + message[1:]
+    return UsageError(message, code="usage.arguments", hint=hint, facts=[r.strip() for r in rest])
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line and return its exit code. Every error is shown, none escapes."""
+    as_json = "--json" in arguments
+    try:
+        result: Any = app(arguments, standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except typer.Exit as stop:
+        return stop.exit_code
+    except (typer.Abort, KeyboardInterrupt):
+        return 130
+    except BrokenPipeError:
+        # the reader of our output has left; keep Python's own flush at exit from complaining
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except typer.TyperException as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            return 2  # Typer has printed the help
+        return _show(_usage_error(error), as_json)
+    except FusecliError as error:
+        return _show(error, as_json)
+    except Exception as error:  # whatever else arrives here is a bug of ours, and says so
+        if isinstance(error, ImportError) and (missing := packages.explain(error)):
+            return _show(missing, as_json)
+        from fusecli.report import show_bug
+
+        verbose = "-vv" in arguments or arguments.count("-v") + arguments.count("--verbose") > 1
+        show_bug(error, json=as_json, verbose=verbose)
+        return 1
+
+
+def _show(error: FusecliError, as_json: bool) -> int:
+    from fusecli.report import show_error
+
+    show_error(error, json=as_json)
+    return error.exit_code
+
+
+def main() -> NoReturn:
+    """Run the command line of this process."""
+    sys.exit(run(sys.argv[1:]))

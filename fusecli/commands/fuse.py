@@ -1,0 +1,161 @@
+"""`fusecli fuse`: pairs of images to fused images."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from fusecli import models
+from fusecli.commands.options import (
+    Infrared,
+    Inputs,
+    Output,
+    Pixels,
+    Running,
+    Talk,
+    Visible,
+    grouped,
+    offering,
+)
+from fusecli.errors import UsageError
+
+PANEL = "Fusion"
+
+
+@grouped
+def fuse(
+    ir: Infrared = None,
+    vis: Visible = None,
+    *,
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="NAME",
+            autocompletion=models.fusers,
+            rich_help_panel=PANEL,
+            help=f"Network: {', '.join(models.fusers())}.",
+            show_default=True,
+        ),
+    ] = "reconet",
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            "--weights",
+            metavar="SPEC",
+            autocompletion=offering("random"),
+            rich_help_panel=PANEL,
+            help="File, name in the weight manifest, or random (untrained).",
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int,
+        typer.Option(
+            "--batch-size",
+            min=1,
+            rich_help_panel=PANEL,
+            help="Pairs of equal size in one forward pass.",
+        ),
+    ] = 1,
+    tile: Annotated[
+        str,
+        typer.Option(
+            "--tile",
+            metavar="N",
+            autocompletion=offering("auto", "off"),
+            rich_help_panel=PANEL,
+            help="Edge of the pieces of large images: auto, off or pixels.",
+        ),
+    ] = "auto",
+    tile_overlap: Annotated[
+        int | None,
+        typer.Option(
+            "--tile-overlap",
+            min=0,
+            rich_help_panel=PANEL,
+            show_default="model's",
+            help="Pixels shared by neighbouring pieces.",
+        ),
+    ] = None,
+    compare: Annotated[
+        Literal["none", "side", "checker", "zoom"],
+        typer.Option(
+            "--compare",
+            rich_help_panel=PANEL,
+            help="Also write OUT/.compare/KEY.png beside the sources.",
+        ),
+    ] = "none",
+    inputs: Inputs,
+    output: Output,
+    pixels: Pixels,
+    running: Running,
+    talk: Talk,
+) -> int:
+    """Fuse every infrared/visible pair of two folders.
+
+    [dim]fusecli fuse ir/ vis/ -o out/[/]
+    [dim]fusecli fuse flir/ rgb/ -o out/ --ir-suffix _ir --vis-suffix _rgb --ir-range -10:60[/]
+    """
+    reporter = talk.reporter(output.out)
+    models.check(model, models.fusers())
+    from fusecli.commands.pairing import choose_record, rehearse, select_pairs
+    from fusecli.io.values import parse_range
+    from fusecli.pipeline.planning import Target, plan
+    from fusecli.pipeline.shards import Shard
+
+    target = Target(output.out, output.name, output.format, pixels.out_dtype, pixels.grid, model)
+    if compare != "none" and target.is_file:
+        raise UsageError("--compare needs a folder as --out", code="usage.compare")
+    edge = _tile_edge(tile)
+    for rule in (pixels.ir_range, pixels.vis_range):
+        parse_range(rule)
+    shard = Shard.parse(running.shard)
+    record = choose_record(output, shard, is_file=target.is_file)
+    jobs = plan(
+        select_pairs(ir, vis, inputs, output.out, reporter),
+        target,
+        overwrite=output.overwrite,
+        known=record.known if record and output.resume else None,
+        limit=inputs.limit,
+        shard=shard,
+    )
+    if running.dry_run and not output.resume:
+        return rehearse("fuse", jobs, output.out, reporter)
+
+    from fusecli.pipeline.folder import Engine, FusingRun
+    from fusecli.pipeline.fusing import Rules
+    from fusecli.pipeline.inference import Tiling
+    from fusecli.pipeline.ranges import measured
+    from fusecli.runtime import Runtime
+
+    rules = Rules(
+        **asdict(pixels),
+        quality=output.quality,
+        compare=compare,
+        compare_folder=Path(output.out, ".compare") if compare != "none" else None,
+    )
+    runtime = Runtime.resolve(running.device, running.precision, running.jobs)
+    if rules.range_scope == "all":
+        reporter.detail(f"measuring the ranges of {len(jobs)} pairs")
+        rules = measured(rules, jobs.pairs, runtime.jobs)
+    engine = Engine(model, weights, runtime, batch_size, Tiling(edge, tile_overlap), running.seed)
+    run = FusingRun(engine, rules, record)
+    if running.dry_run:
+        return rehearse("fuse", jobs, output.out, reporter, run.is_done)
+    report = run.fuse(jobs, out=output.out, reporter=reporter, fail_fast=running.fail_fast)
+    return reporter.finish(report)
+
+
+def _tile_edge(text: str) -> int | None:
+    """Return the edge in pixels; None for `auto`, 0 for `off`."""
+    if text in ("auto", "off"):
+        return None if text == "auto" else 0
+    if not text.isdecimal() or int(text) < 16:
+        raise UsageError(
+            f"--tile {text} is neither auto, off nor a number of at least 16", code="usage.tile"
+        )
+    return int(text)

@@ -1,0 +1,345 @@
+"""The options that commands share, as groups: each dataclass here is one panel of `--help`.
+
+A command names a group as a parameter; `grouped` turns its fields into flags and hands the command
+the filled group. So a flag is spelled once, and a new shared flag reaches every command.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_type_hints
+
+import typer
+
+from fusecli.errors import UsageError
+
+if TYPE_CHECKING:
+    from fusecli.report import Reporter
+
+Infrared = Annotated[
+    str | None,
+    typer.Argument(metavar="IR", help="Infrared file, folder or quoted glob.", show_default=False),
+]
+Visible = Annotated[
+    str | None,
+    typer.Argument(metavar="VIS", help="Visible file, folder or quoted glob.", show_default=False),
+]
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def offering(*words: str) -> Callable[[], list[str]]:
+    """Return an `autocompletion` for options whose type does not tell what shells may offer."""
+    return lambda: list(words)
+
+
+def _flag(panel: str, *names: str, help: str, **more: Any) -> Any:
+    return typer.Option(*names, help=help, rich_help_panel=panel, **more)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """Which files, and which two of them are a pair."""
+
+    recursive: Annotated[
+        bool, _flag("Input", "--recursive", "-r", help="Descend into folders.")
+    ] = False
+    pairs: Annotated[
+        str | None,
+        _flag(
+            "Input",
+            "--pairs",
+            metavar="FILE",
+            help="Pair list (.csv, .tsv, .jsonl, - for stdin) "
+            "with columns ir, vis and optionally name, in place of IR and VIS.",
+        ),
+    ] = None
+    limit: Annotated[
+        int | None, _flag("Input", "--limit", min=1, help="Stop after the first N pairs by key.")
+    ] = None
+    ir_suffix: Annotated[
+        str, _flag("Input", "--ir-suffix", metavar="S", help="End of infrared names to leave out.")
+    ] = ""
+    vis_suffix: Annotated[
+        str, _flag("Input", "--vis-suffix", metavar="S", help="End of visible names to leave out.")
+    ] = ""
+    pair_regex: Annotated[
+        str | None,
+        _flag(
+            "Input",
+            "--pair-regex",
+            metavar="RE",
+            help="Its first group (or group 'key') in the relative path is the key.",
+        ),
+    ] = None
+    pair_by: Annotated[
+        Literal["key", "order"],
+        _flag("Input", "--pair-by", help="Match by key or by sorted place."),
+    ] = "key"
+    unpaired: Annotated[
+        Literal["error", "skip"],
+        _flag("Input", "--unpaired", help="What to do about files without a partner."),
+    ] = "error"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """Where results go and what they are called."""
+
+    out: Annotated[
+        str,
+        _flag(
+            "Output",
+            "--out",
+            "-o",
+            metavar="PATH",
+            show_default=False,
+            help="Folder; or a file for one item, or - for stdout.",
+        ),
+    ]
+    overwrite: Annotated[bool, _flag("Output", "--overwrite", help="Replace what exists.")] = False
+    resume: Annotated[
+        bool, _flag("Output", "--resume", help="Redo only what is missing or has changed.")
+    ] = False
+    checksum: Annotated[
+        bool, _flag("Output", "--checksum", help="Compare inputs by content, not by time.")
+    ] = False
+    manifest: Annotated[
+        str,
+        _flag(
+            "Output",
+            "--manifest",
+            metavar="PATH",
+            help="Record of the run: a file, none, or auto: OUT/.fusecli/manifest.jsonl.",
+        ),
+    ] = "auto"
+    name: Annotated[
+        str,
+        _flag(
+            "Output",
+            "--name",
+            metavar="TEMPLATE",
+            help="Stem of each result; fields: key, stem, parent, model, index.",
+        ),
+    ] = "{key}"
+    format: Annotated[
+        Literal["auto", "png", "tiff", "jpeg", "webp", "npy"],
+        _flag("Output", "--format", help="auto keeps TIFF for TIFF and float results, else PNG."),
+    ] = "auto"
+    quality: Annotated[
+        int, _flag("Output", "--quality", min=1, max=100, help="Of JPEG and WebP.")
+    ] = 95
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pixels:
+    """How stored values become network input, and network output becomes stored values."""
+
+    ir_range: Annotated[
+        str,
+        _flag(
+            "Pixels",
+            "--ir-range",
+            metavar="RULE",
+            autocompletion=offering("auto", "dtype"),
+            help="auto, dtype, LO:HI or pLO:pHI; auto is dtype for 8 bit, else p0.5:p99.5.",
+        ),
+    ] = "auto"
+    vis_range: Annotated[
+        str,
+        _flag(
+            "Pixels",
+            "--vis-range",
+            metavar="RULE",
+            autocompletion=offering("auto", "dtype"),
+            help="The same for the visible image.",
+        ),
+    ] = "auto"
+    range_scope: Annotated[
+        Literal["image", "all"],
+        _flag("Pixels", "--range-scope", help="Percentiles of each image, or once of all."),
+    ] = "image"
+    out_dtype: Annotated[
+        Literal["auto", "uint8", "uint16", "float32"],
+        _flag("Pixels", "--out-dtype", help="auto follows the visible image."),
+    ] = "auto"
+    tone: Annotated[
+        Literal["model", "clip", "stretch"],
+        _flag("Pixels", "--tone", help="The network's published convention, clip, or stretch."),
+    ] = "model"
+    chroma: Annotated[
+        Literal["auto", "keep", "drop"],
+        _flag("Pixels", "--chroma", help="Colours: as in the visible image, always, or never."),
+    ] = "auto"
+    alpha: Annotated[
+        Literal["drop", "keep"], _flag("Pixels", "--alpha", help="Alpha of the visible image.")
+    ] = "drop"
+    fit: Annotated[
+        Literal["error", "ir-to-vis", "vis-to-ir"],
+        _flag("Pixels", "--fit", help="Resample one image when the sizes differ."),
+    ] = "error"
+    grid: Annotated[
+        Literal["vis", "ir"],
+        _flag("Pixels", "--grid", help="Whose grid and metadata the result takes."),
+    ] = "vis"
+    ir_luma: Annotated[
+        bool, _flag("Pixels", "--ir-luma", help="Take the luma of false-colour infrared images.")
+    ] = False
+    metadata: Annotated[
+        Literal["keep", "drop"],
+        _flag("Pixels", "--metadata", help="EXIF, XMP, ICC and GeoTIFF tags of the reference."),
+    ] = "keep"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Computing:
+    """Where networks run, and in which precision."""
+
+    jobs: Annotated[
+        str, _flag("Running", "--jobs", "-j", metavar="N", help="Reading and writing threads.")
+    ] = "auto"
+    device: Annotated[
+        str,
+        _flag(
+            "Running",
+            "--device",
+            metavar="D",
+            autocompletion=offering("auto", "cpu", "cuda", "mps"),
+            envvar="FUSECLI_DEVICE",
+            help="auto, cpu, cuda, cuda:N (several with commas), mps.",
+        ),
+    ] = "auto"
+    precision: Annotated[
+        Literal["fp32", "bf16", "fp16", "auto"],
+        _flag("Running", "--precision", help="Of networks."),
+    ] = "fp32"
+    seed: Annotated[int, _flag("Running", "--seed", help="For anything random.")] = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Running(Computing):
+    """How the work is done; none of this changes the result beyond rounding."""
+
+    shard: Annotated[
+        str,
+        _flag(
+            "Running",
+            "--shard",
+            metavar="I/N",
+            help="The I-th of N disjoint parts; slurm takes both from the job array.",
+        ),
+    ] = "1/1"
+    fail_fast: Annotated[
+        bool, _flag("Running", "--fail-fast", help="Stop at the first failure.")
+    ] = False
+    dry_run: Annotated[
+        bool, _flag("Running", "--dry-run", "-n", help="List what would be done; write nothing.")
+    ] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Talk:
+    """What the command says."""
+
+    json: Annotated[bool, _flag("Messages", "--json", help="One JSON document on stdout.")] = False
+    print_paths: Annotated[
+        bool, _flag("Messages", "--print", help="Each written path on stdout.")
+    ] = False
+    print0: Annotated[bool, _flag("Messages", "--print0", help="The same, NUL-separated.")] = False
+    progress: Annotated[
+        Literal["auto", "bar", "plain", "jsonl", "none"],
+        _flag("Messages", "--progress", envvar="FUSECLI_PROGRESS", help="On standard error."),
+    ] = "auto"
+    quiet: Annotated[bool, _flag("Messages", "--quiet", "-q", help="Errors only.")] = False
+    verbose: Annotated[
+        int,
+        _flag(
+            "Messages",
+            "--verbose",
+            "-v",
+            count=True,
+            show_default=False,
+            help="More detail; -vv adds tracebacks.",
+        ),
+    ] = 0
+
+    def reporter(self, out: str = "") -> Reporter:
+        """Return the voice of the command.
+
+        Raises:
+            UsageError: Two of `--json`, `--print`, `--print0` and `-o -` ask for stdout.
+        """
+        from fusecli.report import Reporter
+
+        wanted = {"--json": self.json, "--print": self.print_paths, "--print0": self.print0}
+        wanted["-o -"] = out == "-"
+        asked = [name for name, given in wanted.items() if given]
+        if len(asked) > 1:
+            raise UsageError(
+                f"{' and '.join(asked)} exclude each other: each writes to standard output",
+                code="usage.stdout",
+            )
+        separator = "\0" if self.print0 else "\n" if self.print_paths else None
+        return Reporter(
+            json=self.json,
+            paths=separator,
+            progress=self.progress,
+            quiet=self.quiet,
+            verbose=self.verbose,
+        )
+
+
+def assignments(texts: Sequence[str], flag: str) -> dict[str, str]:
+    """Return the names and values of a repeatable `NAME=VALUE` option.
+
+    Raises:
+        UsageError: A text without `=`, or a name given twice.
+    """
+    values: dict[str, str] = {}
+    for text in texts:
+        name, sign, value = text.partition("=")
+        if not sign or not name or name in values:
+            problem = "is given twice" if name in values else "is not NAME=VALUE"
+            raise UsageError(f"{flag} {text} {problem}", code="usage.assignment")
+        values[name] = value
+    return values
+
+
+def grouped(command: Command) -> Command:
+    """Spread the option groups among a command's parameters into one flag per field."""
+    parameters: list[inspect.Parameter] = []
+    groups: dict[str, type[Any]] = {}
+    for parameter in inspect.signature(command, eval_str=True).parameters.values():
+        kind = parameter.annotation
+        if not dataclasses.is_dataclass(kind):
+            parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+            continue
+        assert isinstance(kind, type)
+        groups[parameter.name] = kind
+        hints = get_type_hints(kind, include_extras=True)
+        for field in dataclasses.fields(kind):
+            missing = field.default is dataclasses.MISSING
+            default = inspect.Parameter.empty if missing else field.default
+            parameters.append(
+                inspect.Parameter(
+                    field.name,
+                    inspect.Parameter.KEYWORD_ONLY,
+                    default=default,
+                    annotation=hints[field.name],
+                )
+            )
+
+    @functools.wraps(command)
+    def flat(**values: Any) -> Any:
+        for name, kind in groups.items():
+            fields = {field.name: values.pop(field.name) for field in dataclasses.fields(kind)}
+            values[name] = kind(**fields)
+        return command(**values)
+
+    flat.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    flat.__annotations__ = {p.name: p.annotation for p in parameters}
+    return flat  # type: ignore[return-value]

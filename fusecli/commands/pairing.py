@@ -1,0 +1,163 @@
+"""From the arguments of a paired command to its pairs; shared by fuse, register, warp and eval."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from fusecli.commands.options import Inputs, Output
+from fusecli.errors import UsageError
+
+if TYPE_CHECKING:
+    from fusecli.io.pairs import Pair
+    from fusecli.pipeline.manifest import Record
+    from fusecli.pipeline.planning import Job, Plan
+    from fusecli.pipeline.shards import Shard
+    from fusecli.report import Reporter
+
+
+def select_pairs(
+    ir: str | None, vis: str | None, inputs: Inputs, out: str, reporter: Reporter
+) -> Iterable[Pair]:
+    """Return the pairs of two folders, files or globs, or of a pair list, in the order of keys.
+
+    They can be gone through more than once; those of a list stay on disk.
+
+    Raises:
+        UsageError: Neither IR and VIS nor `--pairs`, or both.
+        InputError: No pair, or files without a partner.
+    """
+    from fusecli.io.pairs import find_pairs
+
+    if inputs.pairs is not None:
+        if ir is not None or vis is not None:
+            raise UsageError(
+                "--pairs replaces IR and VIS; give one or the other", code="usage.pairs"
+            )
+        return PairList(inputs.pairs)
+    if ir is None or vis is None:
+        missing = "IR and VIS are" if ir is None else "VIS is"
+        raise UsageError(
+            f"{missing} missing",
+            code="usage.arguments",
+            hint="name an infrared and a visible folder, or a list with --pairs FILE",
+        )
+    found = find_pairs(
+        ir,
+        vis,
+        recursive=inputs.recursive,
+        ir_suffix=inputs.ir_suffix,
+        vis_suffix=inputs.vis_suffix,
+        pair_regex=inputs.pair_regex,
+        pair_by=inputs.pair_by,
+        unpaired=inputs.unpaired,
+        out=out,
+    )
+    left_out = len(found.unmatched_ir) + len(found.unmatched_vis)
+    if left_out:
+        reporter.warn(f"{left_out} files without a partner are left out", "pair.unmatched")
+    if found.ignored:
+        reporter.detail(f"{found.ignored} files with other suffixes are ignored")
+    return found.pairs
+
+
+class PairList:
+    """The pairs of a list, read from disk each time: a list may be longer than memory.
+
+    Args:
+        file: As in `--pairs`. What can be read only once (standard input, a pipe) is copied to a
+            temporary file first.
+    """
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self._copy = None if Path(file).is_file() else self._copied()
+
+    def __iter__(self) -> Iterator[Pair]:
+        from fusecli.io.pairs import Pair, read_pair_list
+
+        if self._copy is None:
+            yield from read_pair_list(self.file)
+            return
+        self._copy.seek(0)
+        while line := self._copy.readline():  # no read-ahead: others may be going through it too
+            yield Pair(*json.loads(line))
+
+    def _copied(self) -> IO[str]:
+        from fusecli.io.pairs import read_pair_list
+
+        copy = tempfile.TemporaryFile("w+", encoding="utf-8", newline="\n")  # noqa: SIM115 - read later
+        for pair in read_pair_list(self.file):
+            copy.write(json.dumps([pair.key, pair.ir, pair.vis]) + "\n")
+        return copy
+
+
+def choose_record(output: Output, shard: Shard, *, is_file: bool) -> Record | None:
+    """Return where the record of a run goes and what earlier runs left; None for no record.
+
+    Args:
+        output: The options concerned.
+        shard: Of this run.
+        is_file: OUT is one file, which has no record.
+
+    Raises:
+        UsageError: Options that exclude each other.
+    """
+    from fusecli.pipeline.manifest import Record, manifest_path, read
+
+    if output.resume and output.overwrite:
+        raise UsageError("--resume and --overwrite exclude each other", code="usage.resume")
+    if is_file or output.manifest == "none":
+        why = "an --out that is one file" if is_file else "--manifest none"
+        needed = {"--resume": output.resume, "--checksum": output.checksum}
+        needed["--manifest"] = is_file and output.manifest not in ("auto", "none")
+        for flag, given in needed.items():
+            if given:
+                raise UsageError(
+                    f"{flag} needs the record of a run, which {why} does not have",
+                    code="usage.resume",
+                    hint="name a folder as --out, and leave --manifest as it is",
+                )
+        return None
+    path = manifest_path(output.out, output.manifest, shard)
+    known = read(path, output.checksum) if output.resume else {}
+    replaces = output.resume or output.overwrite
+    return Record(path, output.out, shard, known, replaces, output.checksum)
+
+
+def rehearse(
+    command: str,
+    jobs: Plan,
+    out: str,
+    reporter: Reporter,
+    is_done: Callable[[Job], bool] | None = None,
+) -> int:
+    """Print what a run would write, for `--dry-run`, and return exit code 0.
+
+    Args:
+        command: Its name.
+        jobs: What was asked for.
+        out: The output folder.
+        reporter: The voice of the command.
+        is_done: Says which results are up to date, where `--resume` was given.
+    """
+    from fusecli.report import RunReport
+
+    report = RunReport(command, "would write", out, extra={"dry_run": True})
+    for job in jobs:
+        report.found += 1
+        if is_done is not None and is_done(job):
+            report.skipped += 1
+        elif not reporter.json:
+            sys.stdout.write(f"{job.ir} + {job.vis} -> {job.out}\n")
+    if reporter.json:
+        return reporter.finish(report)
+    if not reporter.quiet:
+        todo = f"would {command} {report.found - report.skipped} pairs"
+        skipped = f", {report.skipped} are up to date" if is_done is not None else ""
+        reporter.console.print(f"{todo} -> {out}{skipped}; nothing was written")
+    return 0

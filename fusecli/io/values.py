@@ -1,0 +1,156 @@
+"""Pixel values: stored numbers to 0..1 and back, luma, and what a grey image is."""
+
+import re
+
+import numpy as np
+
+from fusecli.errors import UsageError
+
+# BT.601, the weights of every published fusion code.
+LUMA = np.array((0.299, 0.587, 0.114), np.float32)
+
+AUTO_PERCENTILES = (0.5, 99.5)
+
+_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+_LIMITS = re.compile(rf"({_NUMBER}):({_NUMBER})")
+_PERCENTILES = re.compile(rf"[pP]({_NUMBER}):[pP]({_NUMBER})")
+
+
+def luma(pixels: np.ndarray) -> np.ndarray:
+    """Return the BT.601 luma, (H, W) float32 in the scale of the pixels.
+
+    Args:
+        pixels: (H, W), returned as float32, or (H, W, 3) RGB.
+    """
+    if pixels.ndim == 2:
+        return pixels.astype(np.float32, copy=False)
+    with np.errstate(invalid="ignore"):  # infinities of both signs
+        result: np.ndarray = pixels.astype(np.float32, copy=False) @ LUMA
+    return result
+
+
+def parse_range(rule: str) -> tuple[str, float, float]:
+    """Return a range rule as (`auto`, `dtype`, `values` or `percentiles`; low; high).
+
+    Raises:
+        UsageError: `range.syntax`, or `range.empty` when low is not below high.
+    """
+    if rule in ("auto", "dtype"):
+        return rule, 0.0, 0.0
+    if match := _LIMITS.fullmatch(rule.strip()):
+        kind = "values"
+    elif match := _PERCENTILES.fullmatch(rule.strip()):
+        kind = "percentiles"
+    else:
+        raise UsageError(
+            f"range '{rule}' is not understood",
+            code="range.syntax",
+            facts=["auto, dtype, LO:HI (such as -20:120), or pLO:pHI (such as p0.5:p99.5)"],
+            hint="a range that starts with a minus sign is written --ir-range=-20:120",
+        )
+    low, high = float(match[1]), float(match[2])
+    if not low < high or not np.isfinite(high - low):
+        raise UsageError(f"range '{rule}' is empty: {low:g} is not below {high:g}",
+                         code="range.empty")  # fmt: skip
+    if kind == "percentiles" and not 0 <= low < high <= 100:
+        raise UsageError(f"range '{rule}': percentiles lie between 0 and 100", code="range.syntax")
+    return kind, low, high
+
+
+def limits(
+    pixels: np.ndarray, rule: str = "auto", invalid: np.ndarray | None = None
+) -> tuple[float, float]:
+    """Return the stored values that become 0 and 1.
+
+    Args:
+        pixels: (H, W) or (H, W, 3), uint8, uint16 or float32. Channels are taken together, so
+            that colours keep their balance.
+        rule: `auto` (`dtype` for uint8, otherwise p0.5:p99.5), `dtype` (the full range of an
+            integer type, 0:1 for float), `LO:HI`, or `pLO:pHI` percentiles.
+        invalid: (H, W) bool, pixels left out of the percentiles; NaN and infinite ones always are.
+
+    Returns:
+        (low, high); equal for percentiles of a constant image, (0, 1) where no pixel is valid.
+
+    Raises:
+        UsageError: `range.syntax` or `range.empty`.
+    """
+    kind, low, high = parse_range(rule)
+    if kind == "values":
+        return low, high
+    if kind == "dtype" or (kind == "auto" and pixels.dtype == np.uint8):
+        return 0.0, float(np.iinfo(pixels.dtype).max) if pixels.dtype.kind == "u" else 1.0
+    if kind == "auto":
+        low, high = AUTO_PERCENTILES
+    values = pixels if invalid is None else pixels[~invalid]
+    if values.dtype.kind == "u":
+        return _integer_percentiles(values, low, high)
+    values = values[np.isfinite(values)]
+    if not values.size:
+        return 0.0, 1.0
+    with np.errstate(over="ignore"):  # between neighbours at the two ends of float32
+        at_low, at_high = np.percentile(values, (low, high))
+    return float(at_low), float(at_high)
+
+
+def _integer_percentiles(values: np.ndarray, low: float, high: float) -> tuple[float, float]:
+    """Return what `np.percentile` would, from a histogram: no sorting, no copy as floats."""
+    if not values.size:
+        return 0.0, 1.0
+    below = np.cumsum(np.bincount(values.ravel()))
+    found = []
+    for percent in (low, high):
+        rank = percent / 100 * (values.size - 1)
+        left, right = np.searchsorted(below, (np.floor(rank), np.ceil(rank)), side="right")
+        found.append(float(left + (right - left) * (rank - np.floor(rank))))
+    return found[0], found[1]
+
+
+def to_unit(
+    pixels: np.ndarray, limits: tuple[float, float], invalid: np.ndarray | None = None
+) -> np.ndarray:
+    """Return pixels scaled so that `limits` become 0 and 1, clipped, as float32.
+
+    Where both limits are one value, as in a constant image, what lies above it becomes 1 and the
+    rest 0. NaN, infinite and `invalid` pixels become 0.
+    """
+    low, high = limits
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is clipped or not finite
+        if high > low:
+            # Float32 is exact enough, and twice as fast, unless a small range lies far from zero.
+            exact = _fits_float32(low, high)
+            unit = np.subtract(pixels, low, dtype=np.float32 if exact else np.float64)
+            unit /= high - low
+            unit = np.clip(unit, 0, 1, out=unit).astype(np.float32, copy=False)
+        else:
+            unit = (pixels > low).astype(np.float32)
+    if pixels.dtype.kind == "f":
+        unit[~np.isfinite(pixels)] = 0
+    if invalid is not None:
+        unit[invalid] = 0
+    return unit
+
+
+def _fits_float32(low: float, high: float) -> bool:
+    """True when rounding `low` to float32 moves it by less than 1e-6 of the range."""
+    largest = max(abs(low), abs(high))
+    if not 1e-30 < high - low < 1e30 or largest > 1e30:
+        return False
+    return abs(float(np.float32(low)) - low) < 1e-6 * (high - low)
+
+
+def from_unit(unit: np.ndarray, dtype: np.dtype | type) -> np.ndarray:
+    """Return 0..1 as stored values: clipped, rounded half to even, cast.
+
+    Args:
+        unit: Any shape, float. NaN becomes 0.
+        dtype: uint8, uint16 or float32 (0..1).
+    """
+    kind = np.dtype(dtype)
+    clipped = np.clip(unit.astype(np.float32, copy=False), 0, 1)
+    if np.isnan(clipped).any():
+        clipped[np.isnan(clipped)] = 0
+    if kind.kind == "f":
+        return clipped.astype(kind, copy=False)
+    clipped *= np.float32(np.iinfo(kind).max)
+    return np.rint(clipped, out=clipped).astype(kind)

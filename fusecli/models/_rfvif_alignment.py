@@ -1,0 +1,142 @@
+"""RFVIF's alignment: kernels made for each pair move infrared features onto visible ones."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fusecli.models._precision import full_precision
+
+KERNEL_SIZES = (3, 5, 7)
+
+
+def impulse(size: int) -> Tensor:
+    """Return the (size, size) kernel that leaves an image as it is."""
+    kernel = torch.zeros(size, size)
+    kernel[size // 2, size // 2] = 1
+    return kernel
+
+
+def filter_grouped(features: Tensor, kernels: Tensor) -> Tensor:
+    """Correlate each channel of each sample with its own kernel: one grouped convolution.
+
+    Args:
+        features: (B, C, H, W).
+        kernels: (B, C, K, K), K odd.
+
+    Returns:
+        (B, C, H, W), zeros taken beyond the border.
+    """
+    batch, channels, height, width = features.shape
+    size = kernels.shape[-1]
+    folded = features.reshape(1, batch * channels, height, width)
+    weight = kernels.reshape(batch * channels, 1, size, size)
+    filtered = F.conv2d(folded, weight, padding=size // 2, groups=batch * channels)
+    return filtered.reshape(batch, channels, height, width)
+
+
+def filter_by_taps(features: Tensor, kernels: Tensor) -> Tensor:
+    """Do the same as `filter_grouped` by shifting and multiplying, a tap at a time.
+
+    A grouped convolution would write the batch size into a traced graph.
+    """
+    height, width = features.shape[-2:]
+    size = kernels.shape[-1]
+    edge = size // 2
+    padded = F.pad(features, (edge, edge, edge, edge))
+    total = torch.zeros_like(features)
+    for row in range(size):
+        for column in range(size):
+            tap = kernels[:, :, row, column, None, None]
+            total = total + tap * padded[..., row : row + height, column : column + width]
+    return total
+
+
+def filter_each(features: Tensor, kernels: Tensor) -> Tensor:
+    """Correlate each channel of each sample with its own kernel, in float32."""
+    chosen = filter_by_taps if torch.compiler.is_compiling() else filter_grouped
+    with full_precision(features):
+        return chosen(features.float(), kernels.float())
+
+
+class KernelGenerator(nn.Module):
+    """Kernels from what both modalities show, for each sample and channel.
+
+    At the start every kernel is the impulse, so that training begins with features left in place.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(2 * width, width, 3, padding=1)
+        self.branches = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in KERNEL_SIZES)
+        self.heads = nn.ModuleList(_head(width, size) for size in KERNEL_SIZES)
+
+    def forward(self, vis: Tensor, ir: Tensor) -> list[Tensor]:
+        """Return (B, C, K, K) for each kernel size, float32, from (B, C, H, W) features."""
+        stem = F.relu(self.stem(torch.cat([vis, ir], 1)))
+        kernels = []
+        for branch, head, size in zip(self.branches, self.heads, KERNEL_SIZES, strict=True):
+            summary = F.relu(branch(stem)).float().mean((2, 3))
+            with full_precision(summary):
+                kernels.append(head(summary).reshape(*summary.shape, size, size))
+        return kernels
+
+
+def _head(width: int, size: int) -> nn.Linear:
+    """Return the layer that makes the kernels of one size, impulses at first."""
+    head = nn.Linear(width, width * size * size)
+    nn.init.normal_(head.weight, std=1e-3)
+    with torch.no_grad():
+        head.bias.copy_(impulse(size).expand(width, size, size).flatten())
+    return head
+
+
+class FixedKernels(nn.Module):
+    """Learnt kernels that are the same for every pair (ablation without the generator)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.kernels = nn.ParameterList(
+            nn.Parameter(impulse(size).repeat(width, 1, 1)) for size in KERNEL_SIZES
+        )
+
+    def forward(self, vis: Tensor, ir: Tensor) -> list[Tensor]:
+        """Return (B, C, K, K) for each kernel size."""
+        return [kernel.expand(len(vis), -1, -1, -1) for kernel in self.kernels]
+
+
+class ChannelAttention(nn.Module):
+    """Weight of each channel, from its mean and its maximum over the image."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.squeeze = nn.Conv2d(width, width // 8, 1, bias=False)
+        self.excite = nn.Conv2d(width // 8, width, 1, bias=False)
+        # Its inputs are not below 0: a unit drawn with negative weights would stay shut for ever,
+        # and the light variant has two.
+        nn.init.uniform_(self.squeeze.weight, 0, width**-0.5)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map (B, C, H, W) to (B, C, 1, 1), 0..1."""
+        pooled = features.mean((2, 3), keepdim=True), features.amax((2, 3), keepdim=True)
+        mean, maximum = (self.excite(F.relu(self.squeeze(p))) for p in pooled)
+        return torch.sigmoid(mean + maximum)
+
+
+class AlignmentBlock(nn.Module):
+    """Feature alignment block (FAB): the three filters, mixed and weighed by channel.
+
+    It has no skip: that would bring the displaced structure back in. `conv` and `bn` can be folded.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(len(KERNEL_SIZES) * width, width, 1, bias=False)
+        self.bn = nn.BatchNorm2d(width)
+        self.attention = ChannelAttention(width)
+
+    def forward(self, features: Tensor, kernels: list[Tensor]) -> Tensor:
+        """Return the features moved by up to 3 positions."""
+        filtered = torch.cat([filter_each(features, kernel) for kernel in kernels], 1)
+        mixed = F.relu(self.bn(self.conv(filtered)))
+        moved: Tensor = mixed * self.attention(mixed)
+        return moved

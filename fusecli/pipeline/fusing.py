@@ -1,0 +1,185 @@
+"""One pair from two files to one fused file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+
+from fusecli.errors import InputError
+from fusecli.io import images
+from fusecli.io.images import Picture
+from fusecli.pipeline.compare import compare
+from fusecli.pipeline.inference import Fused
+from fusecli.pipeline.outputs import stage
+from fusecli.pipeline.planning import Job
+from fusecli.report import Outcome, Stopwatch
+
+SATURATED = 0.05  # share of infrared pixels at the top of their range that is worth a warning
+
+FuseArrays = Callable[[np.ndarray, np.ndarray], Fused]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How stored values become network input and back; the options of CLI.md section 7."""
+
+    ir_range: str = "auto"
+    vis_range: str = "auto"
+    range_scope: Literal["image", "all"] = "image"
+    out_dtype: Literal["auto", "uint8", "uint16", "float32"] = "auto"
+    chroma: Literal["auto", "keep", "drop"] = "auto"
+    alpha: Literal["drop", "keep"] = "drop"
+    fit: Literal["error", "ir-to-vis", "vis-to-ir"] = "error"
+    grid: Literal["vis", "ir"] = "vis"
+    tone: Literal["model", "clip", "stretch"] = "model"
+    ir_luma: bool = False
+    metadata: Literal["keep", "drop"] = "keep"
+    quality: int = 95
+    compare: Literal["none", "side", "checker", "zoom"] = "none"
+    compare_folder: Path | None = None
+
+
+class FusePair:
+    """The work of `fusecli fuse`: called with one job in each thread.
+
+    Args:
+        fuse: Infrared and visible luma, (H, W) float32 in 0..1, to fused luma.
+        rules: See `Rules`.
+    """
+
+    def __init__(self, fuse: FuseArrays, rules: Rules) -> None:
+        self.fuse, self.rules = fuse, rules
+
+    def __call__(self, job: Job) -> Outcome:
+        """Read, fuse and write one pair."""
+        watch, outcome = Stopwatch(), Outcome(job.key, out=job.out)
+        rules = self.rules
+        with watch("read"):
+            ir_picture, vis_picture = images.read(job.ir), images.read(job.vis)
+            ir, vis = images.as_grey(ir_picture, rules.ir_luma), vis_picture.pixels
+            alpha = vis_picture.alpha if rules.alpha == "keep" else None
+            if alpha is not None:
+                alpha = images.to_unit(alpha, images.limits(alpha, "dtype"))
+            ir_limits = images.limits(ir, rules.ir_range, ir_picture.invalid)
+            vis_limits = images.limits(vis, rules.vis_range, vis_picture.invalid)
+            _note_range(ir, ir_limits, outcome)
+            ir_unit = images.to_unit(ir, ir_limits, ir_picture.invalid)
+            vis_unit = images.to_unit(vis, vis_limits, vis_picture.invalid)
+            ir_unit, vis_unit, alpha = fit(ir_unit, vis_unit, alpha, rules.fit)
+            luma_unit = images.luma(vis_unit)
+        answer = self.fuse(ir_unit, luma_unit)
+        watch.ms["run"], fused = round(answer.ms, 3), answer.image
+        with watch("write"):
+            result = recolour(fused, vis_unit, luma_unit, rules.chroma)
+            dtype = vis.dtype if rules.out_dtype == "auto" else np.dtype(rules.out_dtype)
+            reference = vis_picture if rules.grid == "vis" else ir_picture
+            data = images.encode(
+                images.from_unit(result, dtype),
+                format=job.format,
+                alpha=None if alpha is None else images.from_unit(alpha, dtype),
+                metadata=self._metadata(reference, fused.shape, outcome),
+                quality=rules.quality,
+            )
+            files = [(job.out, data)]
+            if rules.compare_folder is not None:
+                sheet = images.from_unit(
+                    compare(ir_unit, vis_unit, result, rules.compare), np.uint8
+                )
+                place = rules.compare_folder / f"{job.key}.png"
+                files.insert(0, (str(place), images.encode(sheet, format="png")))
+            outcome.parts = stage(files)
+        outcome.ms = watch.ms
+        outcome.record = {
+            "shape": list(result.shape),
+            "dtype": str(dtype),
+            "limits": {"ir": list(ir_limits), "vis": list(vis_limits)},
+            "nonfinite": {"ir": ir_picture.nonfinite, "vis": vis_picture.nonfinite},
+        }
+        return outcome
+
+    def _metadata(
+        self, reference: Picture, shape: tuple[int, ...], outcome: Outcome
+    ) -> images.Metadata | None:
+        if self.rules.metadata == "drop":
+            return None
+        metadata = reference.metadata
+        if reference.pixels.shape[:2] != shape and metadata.has_grid:
+            outcome.notes["metadata.grid"] = "GeoTIFF tags dropped: the result has another grid"
+            return metadata.without_grid()
+        return metadata
+
+
+def _note_range(ir: np.ndarray, limits: tuple[float, float], outcome: Outcome) -> None:
+    low, high = limits
+    if high <= low:
+        outcome.notes["range.flat"] = f"'{outcome.key}' has a flat infrared image"
+    elif ir.dtype == np.uint8 and float(np.mean(ir >= high)) > SATURATED:
+        outcome.notes["range.saturated"] = (
+            f"'{outcome.key}' has more than {SATURATED:.0%} saturated infrared pixels"
+        )
+
+
+def fit(
+    ir: np.ndarray, vis: np.ndarray, alpha: np.ndarray | None, rule: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Return the images on one grid; `alpha` goes with `vis`.
+
+    Raises:
+        InputError: The sizes differ and `rule` is `error` (`size.differ`).
+    """
+    if ir.shape == vis.shape[:2]:
+        return ir, vis, alpha
+    if rule == "ir-to-vis":
+        return resize(ir, vis.shape[:2]), vis, alpha
+    if rule == "vis-to-ir":
+        carried = None if alpha is None else resize(alpha, ir.shape)
+        return ir, resize(vis, ir.shape), carried
+    raise InputError(
+        f"sizes differ: infrared {ir.shape[1]}x{ir.shape[0]}, "
+        f"visible {vis.shape[1]}x{vis.shape[0]}",
+        code="size.differ",
+        hint="resample with --fit ir-to-vis, or align first with fusecli register",
+        details={"ir": list(ir.shape), "vis": list(vis.shape[:2])},
+    )
+
+
+def resize(image: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Return an image of 0..1 on another grid: area means to shrink, cubic to grow."""
+    height, width = shape[:2]
+    if height * width == 0:
+        raise InputError("cannot resample to an empty grid", code="size.empty")
+    for axis, size in ((0, height), (1, width)):  # an image may shrink one way and grow the other
+        if image.shape[axis] != size:
+            now = (image.shape[1], size) if axis == 0 else (size, image.shape[0])
+            shrinks = size < image.shape[axis]
+            method = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+            image = cv2.resize(image, now, interpolation=method)
+    return np.clip(image, 0, 1)
+
+
+def recolour(fused: np.ndarray, vis: np.ndarray, luma: np.ndarray, chroma: str) -> np.ndarray:
+    """Put the colours of the visible image back on the fused luma.
+
+    In BT.601 each of R, G and B is the luma plus a function of Cb and Cr alone, so keeping Cb and
+    Cr while the luma changes is to add the change of the luma to all three.
+
+    Args:
+        fused: (H, W) in 0..1.
+        vis: (H, W) or (H, W, 3) in 0..1.
+        luma: Of `vis`, (H, W).
+        chroma: `auto`, `keep` (three channels also from a grey image) or `drop`.
+
+    Returns:
+        (H, W) or (H, W, 3), not clipped.
+    """
+    if chroma == "drop" or (chroma == "auto" and vis.ndim == 2):
+        return fused
+    if vis.ndim == 2:
+        return np.repeat(fused[..., None], 3, axis=2)
+    coloured: np.ndarray = vis + (fused - luma)[..., None]
+    return coloured

@@ -1,0 +1,68 @@
+"""Small folders of pairs, and `fusecli` run on them in this process or a child of it."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from fusecli.cli import run
+
+# Random weights are always the same ones, and these tests are about files, not about pictures.
+FUSE = ("fuse", "--weights", "random", "--jobs", "2", "--progress", "none")
+
+
+def draw(path: Path, shape: tuple[int, ...] = (24, 32), seed: int = 0) -> Path:
+    """Write a smooth random 8-bit picture."""
+    rng = np.random.default_rng([seed, len(shape)])
+    image = cv2.GaussianBlur(rng.uniform(0, 255, shape).astype(np.float32), (0, 0), 2)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = cv2.imencode(path.suffix, np.clip(3 * image - 250, 0, 255).astype(np.uint8))[1]
+    path.write_bytes(data.tobytes())
+    return path
+
+
+def draw_pairs(folder: Path, count: int, shape: tuple[int, int] = (24, 32)) -> tuple[str, str]:
+    """Write pairs `000`, `001`, … and return the two folders."""
+    for number in range(count):
+        draw(folder / "ir" / f"{number:03d}.png", shape, number)
+        draw(folder / "vis" / f"{number:03d}.png", (*shape, 3), 1000 + number)
+    return str(folder / "ir"), str(folder / "vis")
+
+
+def fuse(*arguments: str | Path) -> int:
+    """Run `fusecli fuse` here and return its exit code."""
+    return run([*FUSE, *map(str, arguments)])
+
+
+def in_child(action: Callable[[], object]) -> int:
+    """Fork, run an action, and return the process id: a new run without the price of imports."""
+    torch.set_num_threads(1)  # a pool of threads does not survive the fork
+    child = os.fork()
+    if child:
+        return child
+    code = 70
+    try:
+        quiet = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(quiet, 1)
+        os.dup2(quiet, 2)
+        code = int(action() or 0)
+    finally:
+        os._exit(code)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Return every visible file below a folder."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and ".fusecli" not in path.parts
+    }
+
+
+def lines(out: Path, name: str = "manifest.jsonl") -> list[dict]:
+    """Return the lines of a manifest."""
+    return [json.loads(text) for text in (out / ".fusecli" / name).read_text().splitlines()]
