@@ -21,14 +21,14 @@ from fusecli.registration.features import (
 from fusecli.registration.refine import Level
 from fusecli.warping import Matrix
 
-STIFFNESS = 0.3
+STIFFNESS = 1.0
 """Weight of the bending of the field against the wishes of the cells."""
 
 
 def levels(side: float) -> tuple[Level, ...]:
     """Return the resolutions of the dense stage up to a working side."""
-    fine = Level(side, 3, 12)
-    return (Level(side / 2, 4, 8), fine) if side >= 128 else (fine,)
+    fine = (Level(side, 3, 12), Level(side, 2, 8))
+    return (Level(side / 2, 4, 8), *fine) if side >= 128 else fine
 
 
 def bend(fixed: Image, moving: Image, matrix: Matrix, side: float) -> Image:

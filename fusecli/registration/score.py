@@ -17,10 +17,10 @@ from fusecli.registration.features import Image
 Mask = NDArray[np.bool_]
 
 NAME = "mind"
-CONFIDENT = 3.75
+CONFIDENT = 3.25
 """A registration below this is refused; wrong pairs of scenes stay below it (see `confidence`)."""
 
-_RINGS = (8, 14)
+_RINGS = (8, 12, 16, 20)
 _DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1))
 # the four neighbours of a pixel, two pixels away, in pairs that touch
 _PAIRS = (((0, -2), (-2, 0)), ((0, -2), (2, 0)), ((0, 2), (-2, 0)), ((0, 2), (2, 0)))
@@ -31,9 +31,10 @@ class Evidence(NamedTuple):
 
     Args:
         agreement: Correlation of the descriptors, -1..1; 0 where there is nothing to compare.
-        confidence: By how many standard deviations the agreement exceeds that at 16 wrong places,
-            8 and 14 px away. Pairs that do not belong together reach 3 at most, almost always;
-            registered pairs 4 to 10.
+        confidence: By how many standard deviations the agreement exceeds that at 32 wrong places,
+            8 to 20 px away. Of 160 pairs of unrelated scenes, registered to each other, none
+            reached 3.2; of 160 that belong together, all but a noise picture and a night scene
+            reached 3.6.
         overlap: Share of the fixed image that is covered, 0..1.
     """
 
@@ -76,10 +77,13 @@ def judge(fixed: Image, moved: Image, covered: Image) -> Evidence:
     """
     inner = cv2.erode(covered, np.ones((9, 9), np.uint8), borderValue=0.0) > 0.99
     overlap = float((covered > 0.99).mean())
-    wrong = []
-    for ring in _RINGS:
-        for y, x in _DIRECTIONS:
-            wrong.append(_agreement(fixed, moved, inner, ring * y, ring * x))
+    unit = min(1.0, min(covered.shape) / 120)  # smaller images have no room for the outer rings
+    rings = [max(2, round(unit * ring)) for ring in _RINGS]
+    wrong = [
+        _agreement(fixed, moved, inner, ring * y, ring * x)
+        for ring in rings
+        for y, x in _DIRECTIONS
+    ]
     right = agreement(fixed, moved, inner)
     spread = float(np.std(wrong))
     confidence = (right - float(np.mean(wrong))) / spread if spread > 0 else 0.0
