@@ -72,6 +72,7 @@ complete -c fusecli -n '__fusecli_at "fuse"' -l print0 -d 'The same, NUL-separat
 complete -c fusecli -n '__fusecli_at "fuse"' -l progress -r -f -a 'auto bar plain jsonl none' -d 'On standard error.'
 complete -c fusecli -n '__fusecli_at "fuse"' -l quiet -s q -d 'Errors only.'
 complete -c fusecli -n '__fusecli_at "fuse"' -l verbose -s v -d 'More detail; -vv adds tracebacks.'
+complete -c fusecli -n '__fusecli_at "fuse"' -l config -r -F -d 'TOML file with defaults.'
 complete -c fusecli -n '__fusecli_at "fuse"' -l help -s h -d 'Show this message and exit.'
 complete -c fusecli -n '__fusecli_at "fuse"' -F
 complete -c fusecli -n '__fusecli_at "train"' -l out -s o -r -f -a '(__fish_complete_directories)' -d 'Folder of the run.'
@@ -124,6 +125,7 @@ complete -c fusecli -n '__fusecli_at "train"' -l print0 -d 'The same, NUL-separa
 complete -c fusecli -n '__fusecli_at "train"' -l progress -r -f -a 'auto bar plain jsonl none' -d 'On standard error.'
 complete -c fusecli -n '__fusecli_at "train"' -l quiet -s q -d 'Errors only.'
 complete -c fusecli -n '__fusecli_at "train"' -l verbose -s v -d 'More detail; -vv adds tracebacks.'
+complete -c fusecli -n '__fusecli_at "train"' -l config -r -F -d 'TOML file with defaults.'
 complete -c fusecli -n '__fusecli_at "train"' -l help -s h -d 'Show this message and exit.'
 complete -c fusecli -n '__fusecli_at "train"' -F
 complete -c fusecli -n '__fusecli_at "doctor"' -l json -d 'One JSON document on stdout.'
