@@ -44,7 +44,7 @@ def plain_loop(model: str, source: Path, out: Path) -> None:
     from fusecli import checkpoint
     from fusecli.models import find
 
-    loaded = checkpoint.load(model)
+    loaded = checkpoint.load(model, "random")  # speed does not depend on what was learnt
     network, (low, high) = loaded.network, find(model).input_range
     out.mkdir()
     start, inside = time.perf_counter(), 0.0
@@ -66,7 +66,10 @@ def plain_loop(model: str, source: Path, out: Path) -> None:
 
 def measured(command: list[str]) -> tuple[dict, float]:
     """Run a command that prints one JSON document; return it and the peak memory in MiB."""
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
+    )
     assert process.stdout is not None
     output = process.stdout.read()
     _, status, usage = os.wait4(process.pid, 0)
@@ -84,7 +87,8 @@ def compare(model: str, pairs: int, options: list[str]) -> dict[str, float | str
         plain, plain_peak = measured(here)
         ours, peak = measured(
             [sys.executable, "-m", "fusecli", "fuse", str(folder / "ir"), str(folder / "vis"),
-             "-o", str(folder / "out"), "-m", model, "--tone", "clip", "--json", *options]
+             "-o", str(folder / "out"), "-m", model, "--tone", "clip",
+             "--weights", "random", "--json", *options]
         )  # fmt: skip
         largest = max(
             int(np.abs(cv2.imread(str(p)).astype(int)

@@ -1,3 +1,25 @@
-"""Fuse infrared and visible images, also when the two cameras do not quite agree."""
+"""Fuse infrared and visible images, also when the two cameras do not quite agree.
+
+    import fusecli
+
+    fused = fusecli.fuse("ir/0001.png", "vis/0001.png")  # or arrays; an array comes back
+
+What each function takes is described in `fusecli.api`.
+"""
+
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+__all__ = ["__version__", "fuse"]
+
+if TYPE_CHECKING:
+    from fusecli.api import fuse
+
+
+def __getattr__(name: str) -> Any:
+    # on first use: the command line imports this package and must answer --help without torch
+    if name in __all__:
+        from fusecli import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module 'fusecli' has no attribute '{name}'")

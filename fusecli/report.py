@@ -12,31 +12,24 @@ import sys
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Literal, Self
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    ProgressColumn,
-    SpinnerColumn,
-    Task,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.progress import Progress as RichProgress
-from rich.text import Text
 
 from fusecli import __version__
 from fusecli.errors import FusecliError
+from fusecli.progress import (
+    BarProgress,
+    JsonlProgress,
+    PlainProgress,
+    Progress,
+    ProgressMode,
+    SilentProgress,
+)
 
-HEARTBEAT = 30.0  # seconds between two lines of plain progress
 LISTED = 10  # failures shown on the terminal
 JSON_FAILURES = 100  # failures in the JSON document; the manifest has all
-
-ProgressMode = Literal["auto", "bar", "plain", "jsonl", "none"]
 
 
 @dataclass(slots=True)
@@ -142,146 +135,6 @@ class RunReport:
         """Return the closing line."""
         counts = f"{self.verb} {self.done}, skipped {self.skipped}, failed {self.failed}"
         return f"{counts} in {self.seconds:.1f} s -> {self.out}"
-
-
-def duration(seconds: float) -> str:
-    """Return seconds as `19m40s`."""
-    whole = int(seconds)
-    hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
-    if hours:
-        return f"{hours}h{minutes:02d}m"
-    return f"{minutes}m{rest:02d}s" if minutes else f"{rest}s"
-
-
-class Progress(Protocol):
-    """Shown while a command works. A context manager; `item` is called from one thread."""
-
-    def __enter__(self) -> Self:
-        """Start."""
-        ...
-
-    def __exit__(self, *exc: object) -> None:
-        """End, whatever happened."""
-        ...
-
-    def item(self, outcome: Outcome) -> None:
-        """Count one item."""
-        ...
-
-
-class SilentProgress:
-    """Nothing at all: `--progress none`, `-q`."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        pass
-
-    def item(self, outcome: Outcome) -> None:
-        """Ignore the item."""
-
-
-class PlainProgress(SilentProgress):
-    """A line at the start, one every 30 s, one at the end: for logs."""
-
-    def __init__(self, command: str, total: int | None) -> None:
-        self.command, self.total = command, total
-        self.count = self.failed = 0
-        self.start = self.last = time.monotonic()
-
-    def __enter__(self) -> Self:
-        print(f"{self.command} 0/{self._total()}", file=sys.stderr, flush=True)
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._line()
-
-    def item(self, outcome: Outcome) -> None:
-        """Count one item, and say so when half a minute has passed."""
-        self.count += 1
-        self.failed += outcome.status == "failed"
-        if time.monotonic() - self.last >= HEARTBEAT:
-            self._line()
-
-    def _total(self) -> str:
-        return "?" if self.total is None else str(self.total)
-
-    def _line(self) -> None:
-        self.last = time.monotonic()
-        rate = self.count / max(self.last - self.start, 1e-9)
-        line = f"{self.command} {self.count}/{self._total()}"
-        if self.total:
-            line += f" {100 * self.count / self.total:.1f}%"
-        line += f" {rate:.1f} it/s {self.failed} failed"
-        if self.total and rate and self.count < self.total:
-            line += f" ETA {duration((self.total - self.count) / rate)}"
-        print(line, file=sys.stderr, flush=True)
-
-
-class JsonlProgress(SilentProgress):
-    """One JSON object a line on stderr, for programs that watch a run."""
-
-    def __init__(self, command: str, total: int | None) -> None:
-        self.command, self.total = command, total
-        self.count = self.failed = 0
-
-    def __enter__(self) -> Self:
-        self._event("start", command=self.command, total=self.total)
-        return self
-
-    def item(self, outcome: Outcome) -> None:
-        """Report one item, then the counts so far."""
-        self.count += 1
-        self.failed += outcome.status == "failed"
-        error = outcome.error.as_dict() if outcome.error else None
-        self._event("item", key=outcome.key, status=outcome.status, out=outcome.out, error=error)
-        self._event("progress", count=self.count, total=self.total, failed=self.failed)
-
-    def _event(self, event: str, **values: Any) -> None:
-        line = json.dumps({"v": 1, "event": event, **values}, ensure_ascii=False)
-        print(line, file=sys.stderr, flush=True)
-
-
-class _Rate(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text(f"{speed:.1f}/s" if speed else "", style="progress.data.speed")
-
-
-class BarProgress(SilentProgress):
-    """A Rich bar with count, rate, failures and the time left."""
-
-    def __init__(self, command: str, total: int | None, console: Console) -> None:
-        self.bar = RichProgress(
-            SpinnerColumn(),
-            TextColumn("[bold]{task.description}"),
-            BarColumn(bar_width=None),
-            MofNCompleteColumn(),
-            _Rate(),
-            TextColumn("{task.fields[failed]}"),
-            TimeRemainingColumn(compact=True),
-            console=console,
-            transient=True,
-        )
-        self.failed = 0
-        self.task: TaskID = self.bar.add_task(command, total=total, failed="")
-
-    def __enter__(self) -> Self:
-        self.bar.start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.bar.stop()
-
-    def item(self, outcome: Outcome) -> None:
-        """Advance the bar; a failure is also printed above it."""
-        if outcome.error is not None:
-            self.failed += 1
-            message = f"[red]failed[/] {escape(outcome.key)}: {escape(outcome.error.message)}"
-            self.bar.console.print(message, highlight=False)
-        note = f"[red]{self.failed} failed[/]" if self.failed else ""
-        self.bar.update(self.task, advance=1, failed=note)
 
 
 class Reporter:

@@ -103,6 +103,22 @@ def test_rfn_nest_enlarges_like_a_reflected_border(size: tuple[int, int]) -> Non
     assert torch.equal(rfn_nest.join(fine, coarse=coarse)[:, 1:], expected)
 
 
+def test_rfn_nest_enlarges_odd_sizes_in_a_traced_graph() -> None:
+    class Join(nn.Module):
+        def forward(self, fine: Tensor) -> Tensor:
+            return rfn_nest.join(fine, coarse=F.max_pool2d(fine, 2))
+
+    rows, columns = (
+        torch.export.Dim("rows", min=4, max=99),
+        torch.export.Dim("columns", min=4, max=99),
+    )
+    shapes = ({2: rows, 3: columns},)
+    traced = torch.export.export(Join(), (torch.rand(1, 2, 9, 8),), dynamic_shapes=shapes).module()
+    for size in ((9, 8), (6, 11), (7, 7)):
+        fine = torch.rand(1, 2, *size)
+        assert torch.equal(traced(fine), Join()(fine))
+
+
 @torch.no_grad()
 def test_rfn_nest_official_tiles_average_four_quadrants(rfn: rfn_nest.RfnNest) -> None:
     cut = rfn_nest.RfnNest(tiles="official").eval()
@@ -238,20 +254,20 @@ def test_smfnet_edges_of_the_paper_differ_from_those_of_the_code(smf: smfnet.Smf
     paper.load_state_dict(smf.state_dict())
     nodes = [torch.randn(1, 64, 3, 4) for _ in range(3)]
     apart = torch.cat([nodes[0] - nodes[1], nodes[0] - nodes[2]], 1)
-    edges = torch.sigmoid(smf.graph.ir.edge(apart))
+    edges = torch.sigmoid(F.conv2d(apart, smf.reasoning.ir.edge.weight, groups=2))
     # the authors' code: both edges repeated in turn over the 128 stacked channels
     stacked = torch.cat(nodes[1:], 1) * edges.repeat(1, 64, 1, 1)
-    code = smf.graph.ir.update(stacked[:, :64] + stacked[:, 64:], nodes[0])
-    assert difference(smf.graph.ir.passing(nodes)[0], code) < 1e-5
+    code = smf.reasoning.ir.update(stacked[:, :64] + stacked[:, 64:], nodes[0])
+    assert difference(smf.reasoning.ir.passing(nodes)[0], code) < 1e-5
     by_neighbour = nodes[1] * edges[:, :1] + nodes[2] * edges[:, 1:]
-    expected = paper.graph.ir.update(by_neighbour, nodes[0])
-    assert difference(paper.graph.ir.passing(nodes)[0], expected) < 1e-5
+    expected = paper.reasoning.ir.update(by_neighbour, nodes[0])
+    assert difference(paper.reasoning.ir.passing(nodes)[0], expected) < 1e-5
     assert difference(code, expected) > 1e-2
 
 
 def test_smfnet_has_the_parameters_of_the_table() -> None:
     network = smfnet.SmfNet()
-    parts = [network.encoder, network.decoder, network.graph, network.base_fusion]
+    parts = [network.encoder, network.decoder, network.reasoning, network.base_fusion]
     assert [count(part) for part in parts] == [1_859_664, 50_520, 501_570, 27_336]
     assert count(network.detail_fusion) == 211_008
     assert [count(block) for block in network.encoder.base][1:] == [803_072, 803_072]
@@ -288,9 +304,9 @@ def test_smfnet_starts_without_messages_but_gamma_learns() -> None:
     smfnet.fusion_loss(network, sample_of("smfnet", *torch.rand(2, 1, 1, 16, 16)))[
         "intensity"
     ].backward()
-    assert network.graph.ir.gamma.item() == 0
-    assert network.graph.ir.gamma.grad.abs() > 0
-    assert not network.graph.ir.candidate.weight.grad.count_nonzero()
+    assert network.reasoning.ir.gamma.item() == 0
+    assert network.reasoning.ir.gamma.grad.abs() > 0
+    assert not network.reasoning.ir.candidate.weight.grad.count_nonzero()
 
 
 @pytest.mark.parametrize("loss", [smfnet.reproduction_loss, smfnet.fusion_loss])
@@ -303,7 +319,7 @@ def test_smfnet_decomposition_has_a_gradient_unless_detached(
     term.backward()
     reached = {k.split(".")[0] for k, p in smf.named_parameters() if p.grad is not None}
     assert "encoder" in reached
-    assert ("graph" in reached) == (loss is smfnet.fusion_loss)
+    assert ("reasoning" in reached) == (loss is smfnet.fusion_loss)
     assert smf.encoder.embed.weight.grad.abs().max() > 1e-6
     smf.zero_grad()
     detached = loss(smf, Sample(*pair, *pair, options={"decomp": "detached"}))["decomp"]
@@ -352,3 +368,19 @@ def test_shapes_can_be_followed_without_computing(name: str) -> None:
     with torch.device("meta"):
         network = models.find(name).network(models.find(name).defaults()).eval()
     assert network(image, image).shape == image.shape
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["rfn-nest", "smfnet"])
+@torch.no_grad()
+def test_a_traced_graph_takes_any_batch_and_size(name: str) -> None:
+    spec = models.find(name)
+    network = spec.network(spec.defaults()).eval()
+    batch = torch.export.Dim("batch", min=1, max=8)
+    rows, columns = (torch.export.Dim(n, min=16, max=4096) for n in ("rows", "columns"))
+    shape = {0: batch, 2: rows, 3: columns}
+    example = (torch.rand(2, 1, 33, 46), torch.rand(2, 1, 33, 46))
+    traced = torch.export.export(network, example, dynamic_shapes=(shape, shape)).module()
+    for size in ((3, 1, 40, 37), (1, 1, 17, 64)):
+        images = spec.input_range[1] * torch.rand(2, *size)
+        assert torch.allclose(traced(*images), network(*images), rtol=1e-5, atol=1e-5)

@@ -233,6 +233,17 @@ class TestRefusals:
             changed[place] ^= 0x55
             assert "checksum" in refused(bytes(changed)).message
 
+    def test_chunks_beside_the_pixels_are_kept_from_libpng(
+        self, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        png = images.encode(scene(channels=3), format="png")
+        body = b"iCCPbroken profile\0\0" + zlib.compress(b"nonsense")
+        checksum = struct.pack(">I", zlib.crc32(body))
+        for end in (checksum, b"nope"):
+            chunk = struct.pack(">I", len(body) - 4) + body + end
+            assert_same(decode(png[:33] + chunk + png[33:]).pixels, scene(channels=3))
+        assert capfd.readouterr().err == ""
+
     def test_pixel_bombs_are_refused_before_memory_is_taken(self) -> None:
         header = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
         ihdr = b"IHDR" + header

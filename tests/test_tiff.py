@@ -74,6 +74,25 @@ class TestTiff:
         assert_same(picture.pixels, stored[..., :3])
         assert picture.alpha is None
 
+    @pytest.mark.parametrize("shape", [(5, 7, 6), (6, 5, 7)])
+    def test_more_bands_than_a_picture_has_are_refused(self, shape: tuple[int, ...]) -> None:
+        planar = "contig" if shape[-1] == 6 else "separate"
+        data = tiff_bytes(np.zeros(shape, np.uint16), photometric="minisblack", planarconfig=planar)
+        assert "6 bands" in refused(data).message
+
+    @pytest.mark.parametrize("compression", ["lzw", "zstd"])
+    def test_the_codecs_extra_reads_more(
+        self, compression: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        pytest.importorskip("imagecodecs")
+        stored = np.moveaxis(scene("uint16", 3), -1, 0)
+        data = tiff_bytes(
+            stored, photometric="rgb", planarconfig="separate", compression=compression
+        )
+        assert_same(decode(data).pixels, scene("uint16", 3))
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+        assert "extra 'codecs'" in refused(data).message
+
     @pytest.mark.parametrize(
         ("mode", "compression"), [("P", "tiff_lzw"), ("1", "group4"), ("CMYK", "raw"),
                                   ("YCbCr", "jpeg"), ("1", "raw"), ("P", "raw")]

@@ -127,6 +127,13 @@ class TestRanges:
         assert unit.min() == 0
         assert unit.max() == 1
 
+    def test_signalling_nan_is_as_good_as_any(self) -> None:
+        pixels = np.linspace(10, 20, 16, dtype=np.float32).reshape(4, 4)
+        pixels.view(np.uint32)[1, 2] = 0x7F800001
+        unit = images.to_unit(pixels, images.limits(pixels))
+        assert unit[1, 2] == 0
+        assert np.isfinite(unit).all()
+
     def test_a_colour_with_one_bad_channel_counts_once(self) -> None:
         pixels = scene("float32", 3)
         pixels[4, 5] = np.nan

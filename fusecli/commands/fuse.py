@@ -129,6 +129,7 @@ def fuse(
     from fusecli.pipeline.folder import Engine, FusingRun
     from fusecli.pipeline.fusing import Rules
     from fusecli.pipeline.inference import Tiling
+    from fusecli.pipeline.ranges import measured
     from fusecli.runtime import Runtime
 
     rules = Rules(
@@ -138,6 +139,9 @@ def fuse(
         compare_folder=Path(output.out, ".compare") if compare != "none" else None,
     )
     runtime = Runtime.resolve(running.device, running.precision, running.jobs)
+    if rules.range_scope == "all":
+        reporter.detail(f"measuring the ranges of {len(jobs)} pairs")
+        rules = measured(rules, jobs.pairs, runtime.jobs)
     engine = Engine(model, weights, runtime, batch_size, Tiling(edge, tile_overlap), running.seed)
     run = FusingRun(engine, rules, record)
     if running.dry_run:

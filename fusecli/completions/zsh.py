@@ -67,8 +67,8 @@ def _function(node: Node) -> str:
         ),
     }
     text = GROUP
-    for key, value in filled.items():
-        text = text.replace(f"@{key}@", value)
+    for key, part in filled.items():
+        text = text.replace(f"@{key}@", part)
     return text
 
 

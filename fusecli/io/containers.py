@@ -122,6 +122,22 @@ def _png(data: bytes) -> Container:
     return Container("png", width, height, exif, xmp, icc)
 
 
+def png_for_decoder(data: bytes) -> bytes:
+    """Return a PNG file that was inspected, with only the chunks that pixels are made of.
+
+    libpng writes its opinion of common but imperfect profiles and text straight to stderr.
+    """
+    kept = [PNG_SIGNATURE]
+    position = len(PNG_SIGNATURE)
+    while position < len(data):
+        length, kind = struct.unpack_from(">I4s", data, position)
+        end = position + 12 + length
+        if not kind[0] & 0x20 or kind == b"tRNS":
+            kept.append(data[position:end])
+        position = len(data) if kind == b"IEND" else end
+    return b"".join(kept)
+
+
 def _png_text(body: bytes) -> bytes | None:
     """Return the text of an iTXt chunk after its keyword."""
     compressed = body[:1] == b"\1"

@@ -24,7 +24,7 @@ from fusecli.io.writing import write_atomic
 
 __all__ = [
     "HOLDS", "MAX_PIXELS", "Metadata", "Picture", "as_grey", "check_format", "decode", "encode",
-    "from_unit", "limits", "luma", "parse_range", "read", "to_unit",
+    "from_array", "from_unit", "limits", "luma", "parse_range", "read", "to_unit",
     "write_atomic",
 ]  # fmt: skip
 
@@ -127,6 +127,25 @@ def decode(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Picture:
         raise _undecodable(name, "there is not enough memory for its pixels") from None
 
 
+def from_array(values: np.ndarray, name: str = "the array") -> Picture:
+    """Return the picture in an array, as if it had been read from an NPY file.
+
+    Args:
+        values: (H, W) or (H, W, C) with C up to 4; of two or four channels the last is opacity.
+        name: For messages.
+
+    Raises:
+        InputError: `read.array`: another shape or type.
+    """
+    try:
+        if values.dtype.kind not in "buif" or values.ndim not in (2, 3):
+            raise ValueError(f"type {values.dtype} and shape {values.shape} are no picture")
+        pixels, alpha = _canonical(values)
+        return _finish(pixels, alpha, Metadata(), "npy", None, name)
+    except ValueError as error:
+        raise InputError(f"cannot use {name}: {error}", code="read.array") from None
+
+
 def as_grey(picture: Picture, luma_ok: bool = False) -> np.ndarray:
     """Return a picture as one channel, (H, W) in its own type.
 
@@ -166,7 +185,8 @@ def _from_container(data: bytes, container: Container, name: str) -> Picture:
     if container.format in ("pnm", "pfm"):
         stored = containers.netpbm_pixels(data, container)
     if stored is None:
-        stored = _decode_cv(data)
+        png = container.format == "png"
+        stored = _decode_cv(containers.png_for_decoder(data) if png else data)
     if stored is None:
         raise ValueError(f"damaged or unsupported {container.format.upper()} data")
     pixels, alpha = _canonical(stored)
@@ -270,7 +290,8 @@ def _native(values: np.ndarray) -> np.ndarray:
         return values.astype(np.uint8) * 255
     if values.dtype.kind == "u" and values.dtype.itemsize <= 2:
         return np.ascontiguousarray(values, values.dtype.newbyteorder("="))
-    with np.errstate(over="ignore"):  # float64 beyond float32 becomes infinite, and is counted
+    # Float64 beyond float32 becomes infinite; like NaN, it is counted later.
+    with np.errstate(over="ignore", invalid="ignore"):
         return np.ascontiguousarray(values, np.float32)
 
 

@@ -5,8 +5,10 @@ compressions. OpenCV knows LZW, JPEG and fax compression, palettes, CMYK and pac
 every layout. Between them they read what cameras and GIS tools write.
 """
 
+import importlib.util
 import io
 import logging
+import math
 import struct
 import zlib
 from collections.abc import Callable
@@ -93,20 +95,15 @@ def _read_page(data: bytes, file: tifffile.TiffFile, page: Any, fallback: Decode
         raise ValueError(f"a TIFF of {page.imagewidth}x{page.imagelength} pixels")
     _check_segments(page, data)
     white_is_zero = int(page.photometric) == 0
-    if _read_by_tifffile(page):
-        planes, _, height, width, samples = page.shaped
-        stored = np.asarray(page.asarray(maxworkers=1)).reshape(planes, height, width, samples)
-        pixels = stored[0] if planes == 1 else np.moveaxis(stored[..., 0], 0, -1)
+    if _tifffile_suffices(page):
+        pixels = _by_tifffile(page)
     else:
-        decoded = _fall_back(data, file.byteorder, page, fallback)
-        white_is_zero &= page.bitspersample == 16  # OpenCV inverts the others itself
-        if decoded is None:
-            name = getattr(page.compression, "name", page.compression)
-            raise ValueError(
-                f"damaged TIFF, or a kind that is not read here ({name} compression, "
-                f"{page.bitspersample} bits); the extra 'codecs' reads more"
-            )
-        pixels = decoded.reshape(*decoded.shape[:2], -1)
+        decoded = _by_libtiff(data, file.byteorder, page, fallback)
+        if decoded is not None:
+            white_is_zero &= page.bitspersample == 16  # OpenCV inverts the others itself
+            pixels = decoded.reshape(*decoded.shape[:2], -1)
+        else:
+            pixels = _by_imagecodecs(page)
     if white_is_zero and pixels.dtype.kind == "u":
         pixels = np.iinfo(pixels.dtype).max - pixels
     colours, alpha = _roles(page, pixels.shape[2])
@@ -121,17 +118,41 @@ def _read_page(data: bytes, file: tifffile.TiffFile, page: Any, fallback: Decode
     )
 
 
-def _read_by_tifffile(page: Any) -> bool:
+def _tifffile_suffices(page: Any) -> bool:
     """True when tifffile reads it without imagecodecs."""
     return (
-        int(page.photometric) in (0, 1, 2)
-        and page.bitspersample in (8, 16, 32, 64)
+        _is_plain(page)
         and int(page.compression) in PLAIN
         and int(page.predictor) in (1, 2)  # the floating-point one is not among them
     )
 
 
-def _fall_back(data: bytes, order: str, page: Any, fallback: Decode) -> np.ndarray | None:
+def _is_plain(page: Any) -> bool:
+    """True for grey and RGB in whole bytes: no palette, CMYK, YCbCr or packed bits."""
+    return int(page.photometric) in (0, 1, 2) and page.bitspersample in (8, 16, 32, 64)
+
+
+def _by_tifffile(page: Any) -> np.ndarray:
+    planes, _, height, width, samples = page.shaped
+    stored = np.asarray(page.asarray(maxworkers=1)).reshape(planes, height, width, samples)
+    pixels: np.ndarray = stored[0] if planes == 1 else np.moveaxis(stored[..., 0], 0, -1)
+    return pixels
+
+
+def _by_imagecodecs(page: Any) -> np.ndarray:
+    """Decode what neither tifffile alone nor libtiff can, if the optional package is there."""
+    name = getattr(page.compression, "name", page.compression)
+    kind = f"{name} compression, {page.bitspersample} bits"
+    if importlib.util.find_spec("imagecodecs") is None:
+        raise ValueError(
+            f"damaged TIFF, or a kind that needs the extra 'codecs' of fusecli ({kind})"
+        )
+    if not _is_plain(page):
+        raise ValueError(f"damaged TIFF, or a kind that is not read here ({kind})")
+    return _by_tifffile(page)
+
+
+def _by_libtiff(data: bytes, order: str, page: Any, fallback: Decode) -> np.ndarray | None:
     """Decode with libtiff, told to leave the pixels as they are stored."""
     if int(page.planarconfig) == 2 and page.samplesperpixel > 1 and page.bitspersample != 8:
         return None  # OpenCV would read the planes as if they were one
@@ -150,6 +171,11 @@ def _check_segments(page: Any, data: bytes) -> None:
     offsets, counts = page.dataoffsets, page.databytecounts
     if not offsets or len(offsets) != len(counts):
         raise ValueError("damaged or truncated TIFF: its strips are not listed")
+    if len(offsets) < math.prod(page.chunked):
+        raise ValueError(
+            f"damaged TIFF: {page.imagewidth}x{page.imagelength} pixels need "
+            f"{math.prod(page.chunked)} strips or tiles, {len(offsets)} are listed"
+        )
     for offset, count in zip(offsets, counts, strict=True):
         if offset + count > len(data):
             raise ValueError("truncated file: a TIFF strip lies beyond its end")
@@ -169,6 +195,8 @@ def _check_segments(page: Any, data: bytes) -> None:
 
 def _roles(page: Any, channels: int) -> tuple[int, int | None]:
     """Return how many channels are colours, and which one is the opacity."""
+    if channels > 4:
+        raise ValueError(f"a TIFF of {channels} bands is not a picture")
     colours = 3 if channels >= 3 else 1
     extras = tuple(int(kind) for kind in page.extrasamples)
     # Kinds 1 and 2 are opacity; 0 may be anything, often a near-infrared band.

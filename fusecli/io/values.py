@@ -24,7 +24,8 @@ def luma(pixels: np.ndarray) -> np.ndarray:
     """
     if pixels.ndim == 2:
         return pixels.astype(np.float32, copy=False)
-    result: np.ndarray = pixels.astype(np.float32, copy=False) @ LUMA
+    with np.errstate(invalid="ignore"):  # infinities of both signs
+        result: np.ndarray = pixels.astype(np.float32, copy=False) @ LUMA
     return result
 
 
@@ -114,14 +115,15 @@ def to_unit(
     rest 0. NaN, infinite and `invalid` pixels become 0.
     """
     low, high = limits
-    if high > low:
-        # Float32 is exact enough, and twice as fast, unless a small range lies far from zero.
-        exact = _fits_float32(low, high)
-        unit = np.subtract(pixels, low, dtype=np.float32 if exact else np.float64)
-        unit /= high - low
-        unit = np.clip(unit, 0, 1, out=unit).astype(np.float32, copy=False)
-    else:
-        unit = (pixels > low).astype(np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is clipped or not finite
+        if high > low:
+            # Float32 is exact enough, and twice as fast, unless a small range lies far from zero.
+            exact = _fits_float32(low, high)
+            unit = np.subtract(pixels, low, dtype=np.float32 if exact else np.float64)
+            unit /= high - low
+            unit = np.clip(unit, 0, 1, out=unit).astype(np.float32, copy=False)
+        else:
+            unit = (pixels > low).astype(np.float32)
     if pixels.dtype.kind == "f":
         unit[~np.isfinite(pixels)] = 0
     if invalid is not None:

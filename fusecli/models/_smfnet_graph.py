@@ -39,7 +39,7 @@ class Modality(nn.Module):
         super().__init__()
         self.interleaved = edge_broadcast == "interleaved"
         self.nodes = nn.ModuleList(NormedConv(WIDTH, dilation) for dilation in DILATIONS)
-        self.edge = nn.Conv2d(2 * WIDTH, 2, 1, groups=2, bias=False)
+        self.edge = nn.Conv2d(WIDTH, 2, 1, bias=False)
         self.gates = nn.Conv2d(2 * WIDTH, 2 * WIDTH, 1)
         self.candidate = nn.Conv2d(2 * WIDTH, WIDTH, 1)
         self.gamma = nn.Parameter(torch.zeros(1))
@@ -52,15 +52,18 @@ class Modality(nn.Module):
         return [node(shallow) for node in self.nodes]
 
     def passing(self, nodes: list[Tensor]) -> list[Tensor]:
-        """Return the nodes after one round of messages, all from the old values."""
+        """Return the nodes after one round of messages, all from the old values.
+
+        An edge is a linear map of a difference, taken here as the difference of two maps: one pass
+        over each node instead of two over each pair.
+        """
+        maps = [self.edge(node) for node in nodes]
         updated = []
         for index, node in enumerate(nodes):
-            first, second = (other for i, other in enumerate(nodes) if i != index)
-            edges = torch.sigmoid(self.edge(torch.cat([node - first, node - second], 1)))
-            if self.interleaved:
-                message = (first + second) * edges.repeat(1, WIDTH // 2, 1, 1)
-            else:
-                message = first * edges[:, :1] + second * edges[:, 1:]
+            first, second = (other for other in range(len(nodes)) if other != index)
+            ends = torch.cat([maps[first][:, :1], maps[second][:, 1:]], 1)
+            edges = torch.sigmoid(maps[index] - ends)
+            message = self._weigh(nodes[first], nodes[second], edges)
             updated.append(self.update(message, node))
         return updated
 
@@ -68,7 +71,15 @@ class Modality(nn.Module):
         """Return a node after a message, through a gated recurrent unit."""
         reset, update = torch.sigmoid(self.gates(torch.cat([message, state], 1))).chunk(2, 1)
         candidate = torch.tanh(self.candidate(torch.cat([message, reset * state], 1)))
-        return state + self.gamma * ((1 - update) * state + update * candidate)
+        change = state + update * (candidate - state)
+        return state + self.gamma.to(state.dtype) * change
+
+    def _weigh(self, first: Tensor, second: Tensor, edges: Tensor) -> Tensor:
+        """Return the sum of two neighbours under (B, 2, H, W) edges."""
+        if not self.interleaved:
+            return first * edges[:, :1] + second * edges[:, 1:]
+        pairs = (first + second).unflatten(1, (WIDTH // 2, 2))
+        return (pairs * edges.unsqueeze(1)).flatten(1, 2)
 
 
 class Graph(nn.Module):
@@ -99,7 +110,6 @@ class Graph(nn.Module):
 
     def _exchange(self, ir: Tensor, vis: Tensor) -> tuple[Tensor, Tensor]:
         """Return each node with what the other modality has at its pixels, both from the old."""
-        return (
-            ir + vis * torch.sigmoid(self.to_ir(vis - ir)),
-            vis + ir * torch.sigmoid(self.to_vis(ir - vis)),
-        )
+        for_ir = torch.sigmoid(self.to_ir(vis) - self.to_ir(ir))
+        for_vis = torch.sigmoid(self.to_vis(ir) - self.to_vis(vis))
+        return ir + vis * for_ir, vis + ir * for_vis

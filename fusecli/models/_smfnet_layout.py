@@ -135,7 +135,7 @@ LAYOUT = {
     for part, module, table in (
         ("DIDF_Encoder", "encoder", _encoder()),
         ("DIDF_Decoder", "decoder", _decoder()),
-        ("GraphModel", "graph", _graph()),
+        ("GraphModel", "reasoning", _graph()),
         ("BaseFuseLayer", "base_fusion", _transformer("", "", feed="mlp")),
         ("DetailFuseLayer", "detail_fusion", _detail_fusion()),
     )

@@ -96,16 +96,25 @@ class Decoder(nn.Module):
 
 
 def join(*fine: Tensor, coarse: Tensor) -> Tensor:
-    """Stack maps of one scale with the next coarser one, repeated to their size.
+    """Stack maps of one scale with the next coarser one, brought to their size."""
+    return torch.cat([*fine, enlarge(coarse, *fine[0].shape[-2:])], 1)
 
-    Where the finer size is odd the authors reflect the last row or column of the enlarged map,
-    which here equals repeating it. It is repeated before enlarging and then cut off, whatever the
-    size, because a traced graph could not choose.
+
+def enlarge(coarse: Tensor, height: int, width: int) -> Tensor:
+    """Return a map with every value twice along both axes, and thrice at the end of an odd one.
+
+    The authors reflect the last row or column of the enlarged map, which here is repeating it.
+    A traced graph gathers instead, because it cannot choose by the parity of a size.
     """
-    height, width = fine[0].shape[-2:]
-    extended = F.pad(coarse, (0, 1, 0, 1), mode="replicate")
-    enlarged = F.interpolate(extended, scale_factor=2.0, mode="nearest")
-    return torch.cat([*fine, enlarged[..., :height, :width]], 1)
+    if torch.compiler.is_compiling():
+        rows, columns = (
+            (torch.arange(size, device=coarse.device) // 2).clamp_max(half - 1)
+            for size, half in zip((height, width), coarse.shape[-2:], strict=True)
+        )
+        return coarse.index_select(2, rows).index_select(3, columns)
+    enlarged = F.interpolate(coarse, scale_factor=2.0, mode="nearest")
+    missing = (0, width - enlarged.shape[3], 0, height - enlarged.shape[2])
+    return F.pad(enlarged, missing, mode="replicate") if any(missing) else enlarged
 
 
 class ResidualFusion(nn.Module):

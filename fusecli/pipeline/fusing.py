@@ -30,6 +30,7 @@ class Rules:
 
     ir_range: str = "auto"
     vis_range: str = "auto"
+    range_scope: Literal["image", "all"] = "image"
     out_dtype: Literal["auto", "uint8", "uint16", "float32"] = "auto"
     chroma: Literal["auto", "keep", "drop"] = "auto"
     alpha: Literal["drop", "keep"] = "drop"

@@ -8,7 +8,7 @@ import string
 from array import array
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
@@ -84,24 +84,23 @@ class Target:
     @property
     def is_file(self) -> bool:
         """True when `--out` names an image file, or standard output."""
-        return self.out == "-" or PurePosixPath(self.out).suffix.lower() in FORMATS
+        return self.out == "-" or _suffix(self.out) in FORMATS
 
     def job(self, pair: Pair, index: int) -> Job:
         """Return where one pair goes; `index` is its place in the full order of keys."""
         format = self._format_for(pair)
         if self.is_file:
             return Job(pair.key, pair.ir, pair.vis, self.out, format)
-        place = PurePosixPath(pair.key)
-        parent = "" if str(place.parent) == "." else str(place.parent)
+        parent, _, name = pair.key.rpartition("/")
         stem = self.name.format(
-            key=pair.key, stem=place.name, parent=parent, model=self.model, index=index
+            key=pair.key, stem=name, parent=parent, model=self.model, index=index
         )
         _check_inside(stem, pair.key)
         out = os.path.join(self.out, stem + SUFFIXES[format])  # noqa: PTH118 - a million times
         return Job(pair.key, pair.ir, pair.vis, out, format)
 
     def _check_format(self) -> None:
-        suffix = PurePosixPath(self.out).suffix.lower()
+        suffix = _suffix(self.out)
         if self.out == "-" and self.format == "auto":
             raise UsageError(
                 "-o - needs to know the file type", code="out.format", hint="add --format png"
@@ -123,18 +122,22 @@ class Target:
 
     def _format_for(self, pair: Pair) -> str:
         if self.is_file and self.out != "-":
-            return FORMATS[PurePosixPath(self.out).suffix.lower()]
+            return FORMATS[_suffix(self.out)]
         if self.format != "auto":
             return self.format
-        suffix = PurePosixPath(pair.vis if self.grid == "vis" else pair.ir).suffix.lower()
+        suffix = _suffix(pair.vis if self.grid == "vis" else pair.ir)
         tiff = suffix in (".tif", ".tiff") or self.dtype == "float32"
         if self.dtype == "auto":  # the result then has the type of the visible image
             tiff = tiff or _holds_floats(pair.vis)
         return "tiff" if tiff else "png"
 
 
+def _suffix(path: str) -> str:
+    return os.path.splitext(path)[1].lower()  # noqa: PTH122 - a million times
+
+
 def _holds_floats(path: str) -> bool:
-    suffix = PurePosixPath(path).suffix.lower()
+    suffix = _suffix(path)
     if suffix != ".npy":
         return suffix == ".pfm"
     try:
@@ -164,8 +167,8 @@ def _check_template(name: str) -> None:
 
 
 def _check_inside(stem: str, key: str) -> None:
-    place = PurePosixPath(stem)
-    if place.is_absolute() or ".." in place.parts or not place.name or ":" in place.parts[0]:
+    parts = stem.split("/")
+    if not parts[0] or not parts[-1] or ".." in parts or ":" in parts[0]:
         raise InputError(
             f"the result of '{key}' would be written outside the output folder: {stem}",
             code="out.outside",
@@ -235,12 +238,17 @@ def plan(
             results that exist already and may not.
     """
     jobs = Plan(pairs, target, limit=limit, shard=shard)
-    total = _check_distinct(jobs)
-    if not total:
+    outputs.listing.cache_clear()
+    hashes, present = array("q"), []
+    for job in jobs.everything():
+        hashes.append(hash(job.out))
+        if not overwrite and job.out != "-" and jobs.shard.has(job.key) and outputs.exists(job.out):
+            present.append(job.out)
+    if not hashes:
         raise InputError("there is nothing to do: no pair was found", code="pair.none")
-    if target.is_file and total > 1:
+    if target.is_file and len(hashes) > 1:
         raise UsageError(
-            f"--out {target.out} is one file, but there are {total} pairs",
+            f"--out {target.out} is one file, but there are {len(hashes)} pairs",
             code="out.file",
             hint="name a folder, or pick one pair with --limit 1",
         )
@@ -250,52 +258,35 @@ def plan(
             code="out.not-a-folder",
             hint="choose another --out",
         )
-    if not overwrite:
-        check_free(jobs, target.out, known)
+    _check_distinct(jobs, hashes)
+    _check_free(present, target.out, known)
     return jobs
 
 
-def _check_distinct(jobs: Plan) -> int:
-    """Refuse two results with one name, and return the number of results of all shards."""
-    hashes = array("q", (hash(job.out) for job in jobs.everything()))
+def _check_distinct(jobs: Plan, hashes: array[int]) -> None:
     unique, counts = np.unique(np.asarray(hashes), return_counts=True)
     shared = set(unique[counts > 1].tolist())
     keys: dict[str, str] = {}
-    collisions = shared and not jobs.target.is_file  # of one file and many pairs, plan says more
-    for job in jobs.everything() if collisions else ():
+    for job in jobs.everything() if shared else ():
         if hash(job.out) in shared and keys.setdefault(job.out, job.key) is not job.key:
             raise InputError(
                 f"'{keys[job.out]}' and '{job.key}' would both be written to {relative(job.out)}",
                 code="out.collision",
                 hint="let --name contain {key}",
             )
-    return len(hashes)
 
 
-def check_free(jobs: Iterable[Job], out: str, known: Container[str] | None = None) -> None:
-    """Refuse to replace files, but for results that an earlier run recorded.
-
-    Args:
-        jobs: Of this run.
-        out: The output folder.
-        known: Results recorded there; None where nothing may exist.
-
-    Raises:
-        InputError: Names the count and the options that help (`out.exists`, `out.foreign`).
-    """
-    outputs.listing.cache_clear()
-    present = (job.out for job in jobs if job.out != "-" and outputs.exists(job.out))
+def _check_free(present: list[str], out: str, known: Container[str] | None) -> None:
     if known is not None:
-        present = (path for path in present if Path(path).relative_to(out).as_posix() not in known)
-    paths = list(present)
-    if not paths:
+        present = [path for path in present if Path(path).relative_to(out).as_posix() not in known]
+    if not present:
         return
-    one = len(paths) == 1
+    one = len(present) == 1
     if known is None:
-        message = f"{len(paths)} of the results exist{'s' if one else ''} already"
+        message = f"{len(present)} of the results exist{'s' if one else ''} already"
         code, hint = "out.exists", "--resume goes on where a run stopped; --overwrite replaces them"
     else:
-        message = f"{len(paths)} of the results {'was' if one else 'were'} not written by fusecli"
+        message = f"{len(present)} of the results {'was' if one else 'were'} not written by fusecli"
         code, hint = "out.foreign", "--overwrite replaces them; or choose another --out"
-    facts = [relative(path) for path in paths[:10]]
-    raise InputError(message, code=code, facts=facts, hint=hint, details={"count": len(paths)})
+    facts = [relative(path) for path in present[:10]]
+    raise InputError(message, code=code, facts=facts, hint=hint, details={"count": len(present)})

@@ -27,7 +27,8 @@ from fusecli.pipeline.ranks import Ranks, joined
 from fusecli.pipeline.recipes import TrainOptions, as_table, learning_rate
 from fusecli.pipeline.run_folder import RunFolder
 from fusecli.pipeline.stream import Stop, graceful_stop
-from fusecli.report import Outcome, Reporter, RunReport, duration
+from fusecli.progress import duration
+from fusecli.report import Outcome, Reporter, RunReport
 from fusecli.runtime import Runtime
 
 LOG_EVERY = 10  # steps between two lines of metrics.jsonl

@@ -1,0 +1,142 @@
+"""fusecli for notebooks and programs: one call each, arrays or paths in, arrays out.
+
+The functions do to one pair what the commands of the same name do to folders, with the same
+options and the same results. Folders belong to the commands: they read, compute and write at the
+same time and can be interrupted.
+
+Errors are those of `fusecli.errors`; each has a `message`, a stable `code` and often a `hint`.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+
+from fusecli import checkpoint, models
+from fusecli.io import images
+from fusecli.io.images import Picture
+from fusecli.pipeline.fusing import fit as on_one_grid
+from fusecli.pipeline.fusing import recolour
+from fusecli.pipeline.inference import Fuser
+from fusecli.runtime import Precision, Runtime
+
+__all__ = ["Image", "fuse"]
+
+Image = str | os.PathLike[str] | ArrayLike
+"""A file, or (H, W) grey or (H, W, 3) RGB pixels: uint8, uint16 or float.
+
+A fourth channel is opacity, and left out. Whatever NumPy can make an array of will do: a Pillow
+image, a CPU tensor of that shape.
+"""
+
+
+def fuse(
+    ir: Image,
+    vis: Image,
+    model: str = "reconet",
+    *,
+    weights: str | os.PathLike[str] | None = None,
+    ir_range: str = "auto",
+    vis_range: str = "auto",
+    out_dtype: Literal["auto", "uint8", "uint16", "float32"] = "auto",
+    tone: Literal["model", "clip", "stretch"] = "model",
+    chroma: Literal["auto", "keep", "drop"] = "auto",
+    fit: Literal["error", "ir-to-vis", "vis-to-ir"] = "error",
+    ir_luma: bool = False,
+    device: str = "auto",
+    precision: Precision = "fp32",
+    seed: int = 0,
+) -> np.ndarray:
+    """Return one fused image: the pixels that `fusecli fuse` would write.
+
+    Args:
+        ir: Infrared.
+        vis: Visible, registered to it.
+        model: `reconet`, `rfvif`, `smfnet`, `mfeif` or `rfn-nest`.
+        weights: A file, a name in the weight manifest, or `random`; None is the model's own.
+        ir_range: How values become network input: `auto`, `dtype`, `LO:HI` or `pLO:pHI`.
+        vis_range: The same for the visible image.
+        out_dtype: Of the result; `auto` is that of `vis`.
+        tone: `model` is the network's published convention; `clip` and `stretch` override it.
+        chroma: `auto` keeps the colours of a colour image, `drop` returns the fused luma alone,
+            `keep` returns three channels always.
+        fit: Which image is resampled when the sizes differ.
+        ir_luma: Take the luma of false-colour infrared.
+        device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+        precision: `fp32`, `bf16` or `fp16`.
+        seed: Of random weights.
+
+    Returns:
+        (H, W), or (H, W, 3) RGB when `vis` has colours; uint8, uint16 or float32 (0..1). NumPy's
+        own float64 counts as float32.
+
+    Raises:
+        InputError: An image that cannot be read, or images of different size.
+        MissingError: Weights or device are not there.
+        UsageError: An unknown model, or a range that makes no sense.
+    """
+    ir_picture, vis_picture = _picture(ir, "ir"), _picture(vis, "vis")
+    ir_unit = _unit(ir_picture, images.as_grey(ir_picture, ir_luma), ir_range)
+    vis_unit = _unit(vis_picture, vis_picture.pixels, vis_range)
+    ir_unit, vis_unit, _ = on_one_grid(ir_unit, vis_unit, None, fit)
+    luma = images.luma(vis_unit)
+    run = _network(model, weights, tone, device, precision, seed)
+    fused = run(torch.from_numpy(ir_unit)[None, None], torch.from_numpy(luma)[None, None])
+    result = recolour(fused[0, 0].numpy(), vis_unit, luma, chroma)
+    dtype = vis_picture.pixels.dtype if out_dtype == "auto" else np.dtype(out_dtype)
+    return images.from_unit(result, dtype)
+
+
+def _picture(image: Image, name: str) -> Picture:
+    if isinstance(image, str | os.PathLike):
+        return images.read(os.fspath(image))
+    return images.from_array(np.asarray(image), name)
+
+
+def _unit(picture: Picture, pixels: np.ndarray, rule: str) -> np.ndarray:
+    limits = images.limits(pixels, rule, picture.invalid)
+    return images.to_unit(pixels, limits, picture.invalid)
+
+
+def _network(
+    model: str,
+    weights: str | os.PathLike[str] | None,
+    tone: str,
+    device: str,
+    precision: Precision,
+    seed: int,
+) -> Fuser:
+    models.check(model, models.fusers())
+    spec = None if weights is None else os.fspath(weights)
+    changed = 0
+    if spec != "random":
+        path = checkpoint.locate(model, spec).path
+        changed = path.stat().st_mtime_ns if path.is_file() else 0
+    return _prepared(model, spec, tone, device, precision, seed, changed)
+
+
+@lru_cache(maxsize=4)
+def _prepared(
+    model: str,
+    weights: str | None,
+    tone: str,
+    device: str,
+    precision: Precision,
+    seed: int,
+    changed: int,  # of the weights file: one that was trained on is another network
+) -> Fuser:
+    runtime = Runtime.resolve(device, precision, "1")
+    loaded = checkpoint.load(model, weights, seed=seed)
+    return Fuser(
+        loaded.network,
+        loaded.spec,
+        loaded.options,
+        device=runtime.devices[0],
+        dtype=runtime.dtype,
+        tone=tone,
+    )

@@ -1,0 +1,171 @@
+"""`fusecli export`: a network as ONNX, a torch.export package, or safetensors."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from fusecli import models
+from fusecli.commands.options import assignments, offering
+from fusecli.errors import InputError, UsageError
+
+FORMATS = {".onnx": "onnx", ".pt2": "pt2", ".safetensors": "safetensors"}
+
+
+def _flag(*names: str, help: str, **more: Any) -> Any:
+    return typer.Option(*names, help=help, **more)
+
+
+def export(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help=f"One of {', '.join(models.names())}.",
+            autocompletion=offering(*models.names()),
+        ),
+    ],
+    *,
+    out: Annotated[
+        str, _flag("--out", "-o", metavar="FILE", show_default=False, help="File to write.")
+    ],
+    format: Annotated[
+        Literal["onnx", "pt2", "safetensors"] | None,
+        _flag("--format", show_default="from the suffix", help="Kind of file."),
+    ] = None,
+    weights: Annotated[
+        str | None, _flag("--weights", metavar="SPEC", help="File, name, or random.")
+    ] = None,
+    set: Annotated[
+        list[str] | None, _flag("--set", metavar="NAME=VALUE", help="Option of the model.")
+    ] = None,
+    dynamic: Annotated[
+        Literal["all", "batch", "hw", "none"], _flag("--dynamic", help="Which sizes stay free.")
+    ] = "all",
+    size: Annotated[
+        str | None, _flag("--size", metavar="HxW", help="Height and width where they are fixed.")
+    ] = None,
+    opset: Annotated[int, _flag("--opset", min=18, help="ONNX operator set.")] = 18,
+    precision: Annotated[
+        Literal["fp32", "fp16"], _flag("--precision", help="Of weights and activations.")
+    ] = "fp32",
+    embed_io: Annotated[
+        bool,
+        _flag("--embed-io", help="Take and give 8-bit values; range, tone and rounding inside."),
+    ] = False,
+    check: Annotated[
+        bool, _flag("--check/--no-check", help="Compare with torch at several sizes.")
+    ] = True,
+    atol: Annotated[
+        float | None,
+        _flag("--atol", min=0, show_default="1e-4; fp16 2e-2", help="Allowed difference."),
+    ] = None,
+    rtol: Annotated[
+        float | None,
+        _flag("--rtol", min=0, show_default="1e-3; fp16 2e-2", help="Relative to the value."),
+    ] = None,
+    overwrite: Annotated[bool, _flag("--overwrite", help="Replace what exists.")] = False,
+    json: Annotated[bool, _flag("--json", help="One JSON document on stdout.")] = False,
+    quiet: Annotated[bool, _flag("--quiet", "-q", help="Errors only.")] = False,
+) -> int:
+    """Write a network for other runtimes, and prove that it does the same there.
+
+    [dim]fusecli export reconet -o reconet.onnx[/]
+    [dim]fusecli export mfeif -o mfeif.pt2 --dynamic none --size 480x640[/]
+    """
+    models.check(model)
+    path = Path(out)
+    kind = _format(path, format)
+    fixed = _size(size, dynamic)
+    if kind == "safetensors" and embed_io:
+        raise UsageError(
+            "safetensors hold weights and no graph: --embed-io has no place there",
+            code="export.format",
+        )
+    for place in (path, Path(f"{out}.json")):
+        if place.exists() and not overwrite:
+            raise InputError(
+                f"{place} exists already", code="out.exists", hint="--overwrite replaces it"
+            )
+    options = assignments(set or (), "--set")
+
+    from fusecli import checkpoint
+    from fusecli.pipeline.exporting import ExportOptions
+    from fusecli.pipeline.exporting import export as write
+    from fusecli.report import Reporter, RunReport
+
+    start = time.monotonic()
+    loaded = checkpoint.load(model, weights, options)
+    if fixed is not None and min(fixed) < loaded.spec.min_size:
+        raise UsageError(
+            f"{loaded.spec.title} needs at least {loaded.spec.min_size} pixels each way",
+            code="model.size",
+        )
+    result = write(
+        loaded,
+        path,
+        ExportOptions(
+            format=kind,
+            dynamic=dynamic,
+            size=fixed or (480, 640),
+            opset=opset,
+            precision=precision,
+            embed_io=embed_io,
+            check=check,
+            atol=atol,
+            rtol=rtol,
+        ),
+    )
+    report = RunReport("export", "exported", out, found=1, done=1)
+    report.seconds = time.monotonic() - start
+    report.extra = result | {
+        "model": {
+            "name": loaded.model,
+            "weights": loaded.label,
+            "sha256": loaded.sha256,
+            "licence": loaded.licence,
+        }
+    }
+    reporter = Reporter(json=json, quiet=quiet)
+    if found := result["check"]:
+        sizes = ", ".join(f"{w}x{h} batch {b}" for b, h, w in found["shapes"])
+        reporter.note(f"equal to torch within {found['largest_difference']:.1e} at {sizes}")
+    return reporter.finish(report)
+
+
+def _format(path: Path, asked: str | None) -> Any:
+    known = FORMATS.get(path.suffix.lower())
+    if asked is None and known is None:
+        raise UsageError(
+            f"the suffix of {path} names no format",
+            code="export.format",
+            hint="end the name in .onnx, .pt2 or .safetensors, or add --format",
+        )
+    if asked and known and asked != known:
+        raise UsageError(f"--format {asked} contradicts the name {path}", code="export.format")
+    return asked or known
+
+
+def _size(text: str | None, dynamic: str) -> tuple[int, int] | None:
+    fixed = dynamic in ("batch", "none")
+    if text is None:
+        if fixed:
+            raise UsageError(
+                f"--dynamic {dynamic} fixes height and width",
+                code="export.size",
+                hint="name them: --size 480x640",
+            )
+        return None
+    match = re.fullmatch(r"(\d+)[xX×](\d+)", text)
+    if match is None or not fixed:
+        raise UsageError(
+            f"--size {text} is not HEIGHTxWIDTH"
+            if match is None
+            else "--size goes with --dynamic batch or none",
+            code="export.size",
+        )
+    return int(match[1]), int(match[2])

@@ -1,0 +1,119 @@
+"""The Python functions: what they take and return, and that they equal the commands."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from runs import fuse as fuse_command
+
+import fusecli
+from fusecli import checkpoint
+from fusecli.errors import InputError, UsageError
+from fusecli.io import images
+
+DATA = Path(__file__).parent / "data"
+PAIRS = {  # 8 bit with colours, 8 bit of odd size without, 16 bit infrared
+    "day_street": (".png", ".png"),
+    "odd_317x211": (".png", ".jpg"),
+    "thermal16": (".tiff", ".png"),
+}
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory) -> Path:
+    """Fuse corners of the sample pairs with the command."""
+    folder = tmp_path_factory.mktemp("pairs")
+    for key, suffixes in PAIRS.items():
+        for side, suffix in zip(("ir", "vis"), suffixes, strict=True):
+            pixels = images.read(str(DATA / side / f"{key}{suffix}")).pixels[90:139, 100:163]
+            kind = "tiff" if suffix == ".tiff" else "png"
+            (folder / side).mkdir(exist_ok=True)
+            (folder / side / f"{key}.{kind}").write_bytes(images.encode(pixels, format=kind))
+    assert fuse_command(folder / "ir", folder / "vis", "-o", folder / "out", "--device=cpu") == 0
+    return folder
+
+
+@pytest.mark.parametrize("key", PAIRS)
+@pytest.mark.parametrize("as_arrays", [False, True])
+def test_fuse_returns_what_the_command_writes(written, key, as_arrays):
+    pair = [next((written / side).glob(f"{key}.*")) for side in ("ir", "vis")]
+    given = [images.read(str(path)).pixels for path in pair] if as_arrays else pair
+    fused = fusecli.fuse(*given, weights="random", device="cpu")
+    expected = images.read(str(written / "out" / f"{key}.png")).pixels
+    assert fused.dtype == expected.dtype
+    np.testing.assert_array_equal(fused, expected)
+
+
+def scene(dtype: type, channels: int = 0) -> np.ndarray:
+    y, x = np.mgrid[:21, :26]
+    planes = [0.5 + 0.5 * np.sin(x / 3 + i) * np.cos(y / 4 - i) for i in range(channels or 1)]
+    unit = np.stack(planes, axis=-1) if channels else planes[0]
+    return images.from_unit(unit, np.dtype(dtype))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("channels", [0, 3])
+def test_the_result_has_the_type_and_colours_of_the_visible_image(dtype, channels):
+    vis = scene(dtype, channels)
+    fused = fusecli.fuse(scene(np.uint8), vis, weights="random")
+    assert (fused.dtype, fused.shape) == (vis.dtype, vis.shape)
+    assert (
+        fusecli.fuse(
+            scene(np.uint8), vis, weights="random", out_dtype="uint16", chroma="drop"
+        ).dtype
+        == np.uint16
+    )
+
+
+def test_inputs_stay_as_they_were():
+    ir, vis = scene(np.uint16), scene(np.uint8, 3)
+    before = ir.copy(), vis.copy()
+    fusecli.fuse(ir, vis, weights="random")
+    np.testing.assert_array_equal(ir, before[0])
+    np.testing.assert_array_equal(vis, before[1])
+
+
+def test_opacity_is_left_out_and_float64_is_taken():
+    ir, vis = scene(np.float32).astype(np.float64), scene(np.uint8, 3)
+    opaque = np.dstack([vis, np.full(vis.shape[:2], 255, np.uint8)])
+    np.testing.assert_array_equal(
+        fusecli.fuse(ir, opaque, weights="random"),
+        fusecli.fuse(ir.astype(np.float32), vis, weights="random"),
+    )
+
+
+def test_weights_trained_on_are_read_again(tmp_path):
+    ir, vis, path = scene(np.uint8), scene(np.uint8), tmp_path / "mine.safetensors"
+    results = []
+    for seed in (1, 2):
+        loaded = checkpoint.load("reconet", "random", seed=seed)
+        checkpoint.save(path, loaded.network, model="reconet", options=loaded.options)
+        results.append(fusecli.fuse(ir, vis, weights=path))
+        np.testing.assert_array_equal(
+            results[-1], fusecli.fuse(ir, vis, weights="random", seed=seed)
+        )
+    assert not np.array_equal(*results)
+
+
+def test_errors_are_those_of_the_command():
+    ir, vis = scene(np.uint8), scene(np.uint8, 3)
+    with pytest.raises(InputError, match="sizes differ") as caught:
+        fusecli.fuse(ir[:-2], vis)
+    assert caught.value.code == "size.differ"
+    assert fusecli.fuse(ir[:-2], vis, weights="random", fit="ir-to-vis").shape == vis.shape
+    with pytest.raises(UsageError) as caught:
+        fusecli.fuse(ir, vis, "reconnet")
+    assert caught.value.hint == "did you mean 'reconet'?"
+    for wrong in (np.zeros((4, 4, 7), np.uint8), np.zeros(9), np.array([["a"]]), np.zeros((0, 3))):
+        with pytest.raises(InputError, match="cannot use ir"):
+            fusecli.fuse(wrong, vis)
+    with pytest.raises(AttributeError, match="no attribute 'fusee'"):
+        fusecli.fusee  # noqa: B018 - the look-up is the test
+
+
+def test_importing_the_package_is_light():
+    check = "import sys, fusecli; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
+    root = Path(fusecli.__file__).parents[1]
+    assert subprocess.run([sys.executable, "-c", check], cwd=root).returncode == 0
