@@ -8,7 +8,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from fusecli import __version__, packages
+from fusecli import __version__, config, packages
 from fusecli.commands import doctor, export, fuse, models, train
 from fusecli.errors import FusecliError, UsageError
 
@@ -19,10 +19,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
+# in the order of --help: fuse, register, warp, train, eval, export; then what helps with them
 app.command(name="fuse")(fuse.fuse)
 app.command(name="train")(train.train)
-app.command(name="doctor")(doctor.doctor)
 app.command(name="export")(export.export)
+app.command(name="doctor")(doctor.doctor)
 app.add_typer(models.app, name="models")
 
 
@@ -56,7 +57,13 @@ def _usage_error(error: typer.TyperException) -> FusecliError:
     if guess:
         hint = f"did you mean {guess}"
     message = message[:1].lower() + message[1:]
-    return UsageError(message, code="usage.arguments", hint=hint, facts=[r.strip() for r in rest])
+    facts = [line.strip() for line in rest]
+    parameter = getattr(error, "param", None)
+    if context and parameter is not None and context.get_parameter_source(parameter.name):
+        place = config.origin(context, parameter.name)
+        if place not in ("command line", "built in"):
+            facts.append(f"set by {place}")
+    return UsageError(message, code="usage.arguments", hint=hint, facts=facts)
 
 
 def run(arguments: list[str]) -> int:
@@ -98,4 +105,8 @@ def _show(error: FusecliError, as_json: bool) -> int:
 
 def main() -> NoReturn:
     """Run the command line of this process."""
+    # Reading and writing threads share the cores with the network's. OpenMP threads that spin
+    # while they wait for each other then take the very core they wait for: on a busy 2-core
+    # machine ten times the time. Set before torch is loaded, or it has no effect.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     sys.exit(run(sys.argv[1:]))

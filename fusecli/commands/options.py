@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_type_hin
 
 import typer
 
+from fusecli.config import read as read_config
+from fusecli.config import show as show_origins
 from fusecli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -200,7 +202,15 @@ class Computing:
     """Where networks run, and in which precision."""
 
     jobs: Annotated[
-        str, _flag("Running", "--jobs", "-j", metavar="N", help="Reading and writing threads.")
+        str,
+        _flag(
+            "Running",
+            "--jobs",
+            "-j",
+            metavar="N",
+            envvar="FUSECLI_JOBS",
+            help="Reading and writing threads.",
+        ),
     ] = "auto"
     device: Annotated[
         str,
@@ -309,8 +319,27 @@ def assignments(texts: Sequence[str], flag: str) -> dict[str, str]:
     return values
 
 
+ConfigFile = Annotated[
+    str | None,
+    _flag(
+        "Running",
+        "--config",
+        metavar="FILE",
+        envvar="FUSECLI_CONFIG",
+        is_eager=True,
+        callback=read_config,
+        show_default="./fusecli.toml",
+        help="TOML file with defaults.",
+    ),
+]
+
+
 def grouped(command: Command) -> Command:
-    """Spread the option groups among a command's parameters into one flag per field."""
+    """Spread the option groups among a command's parameters into one flag per field.
+
+    Every such command also takes its defaults from configuration files, and says with `-v` and
+    `--dry-run` where each value came from.
+    """
     parameters: list[inspect.Parameter] = []
     groups: dict[str, type[Any]] = {}
     for parameter in inspect.signature(command, eval_str=True).parameters.values():
@@ -333,8 +362,18 @@ def grouped(command: Command) -> Command:
                 )
             )
 
+    for name, kind in (("context", typer.Context), ("config", ConfigFile)):
+        default = inspect.Parameter.empty if name == "context" else None
+        parameters.append(
+            inspect.Parameter(
+                name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind
+            )
+        )
+
     @functools.wraps(command)
-    def flat(**values: Any) -> Any:
+    def flat(*, context: typer.Context, config: str | None, **values: Any) -> Any:
+        if values.get("dry_run") and values.get("verbose") and not values.get("quiet"):
+            show_origins(context)
         for name, kind in groups.items():
             fields = {field.name: values.pop(field.name) for field in dataclasses.fields(kind)}
             values[name] = kind(**fields)

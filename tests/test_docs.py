@@ -1,0 +1,245 @@
+"""Every command and every piece of Python in the documentation works as printed.
+
+A page is a session: its `sh` blocks run one after the other in one folder that holds `ir/` and
+`vis/`, the same pairs under a camera's names in `flir/` and `rgb/`, and `tests/data` of this
+repository. A comment directly above a block changes that: `<!-- shown, not run: REASON -->` or
+`<!-- slow -->`.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import typer
+
+import fusecli
+from fusecli import models
+from fusecli.cli import app
+from fusecli.io import images
+
+ROOT = Path(__file__).parents[1]
+DATA = ROOT / "tests" / "data"
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+FENCED = re.compile(
+    r"(?:<!--\s*(?P<mark>[^>]*?)\s*-->\n)?^```(?P<language>\w+)\n(?P<text>.*?)^```$",
+    re.MULTILINE | re.DOTALL,
+)
+TWO_COMMANDS = (
+    "pip install -c constraints.txt . && fusecli fuse tests/data/ir tests/data/vis -o out/",
+    "pip install -c constraints.txt '.[test]' && pytest",
+)
+
+
+@dataclass(frozen=True)
+class Block:
+    language: str
+    text: str
+    mark: str
+
+    @property
+    def runs(self) -> bool:
+        return not self.mark.startswith("shown, not run: ")
+
+    @property
+    def slow(self) -> bool:
+        return self.mark == "slow"
+
+    @property
+    def file(self) -> str | None:
+        """The path in a first line such as `# fusecli/models/blend.py`."""
+        found = re.match(r"# (fusecli/\S+\.py)\n", self.text)
+        return found[1] if found else None
+
+
+def blocks(page: Path, language: str) -> list[Block]:
+    found = [
+        Block(m["language"], m["text"], m["mark"] or "")
+        for m in FENCED.finditer(page.read_text("utf-8"))
+    ]
+    assert {b.mark for b in found if b.runs} <= {"", "slow"}, f"unknown mark in {page.name}"
+    return [b for b in found if b.language == language]
+
+
+@dataclass(frozen=True)
+class Session:
+    folder: Path
+    variables: dict[str, str]
+
+    def run(self, text: str) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", text],
+            cwd=self.folder, env=self.variables, capture_output=True, text=True, timeout=300,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
+        return done
+
+
+def session(folder: Path, package: Path) -> Session:
+    """Make a folder with pairs, where `fusecli` and `python` are those under test."""
+    for number, scene in enumerate(("day_street", "night_street")):
+        for side, other in (("ir", "flir"), ("vis", "rgb")):
+            source = next((DATA / side).glob(f"{scene}.*"))
+            data = images.encode(images.read(str(source)).pixels[100:164, 130:220], format="png")
+            for place in (f"{side}/{number:04d}.png", f"{other}/{number:04d}_{other}.png"):
+                (folder / place).parent.mkdir(parents=True, exist_ok=True)
+                (folder / place).write_bytes(data)
+    shutil.copytree(DATA, folder / "tests" / "data")
+    programs = folder / ".bin"
+    programs.mkdir()
+    for name, words in (("fusecli", "-m fusecli"), ("python", "")):
+        script = programs / name
+        script.write_text(f'#!/bin/sh\nexec "{sys.executable}" {words} "$@"\n', "utf-8")
+        script.chmod(0o755)
+    variables = os.environ | {
+        "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(package.parent),
+        "OMP_NUM_THREADS": "1",
+        "FUSECLI_DEVICE": "cpu",
+        "FUSECLI_PROGRESS": "none",
+    }
+    return Session(folder, variables)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_run_as_printed(page, tmp_path):
+    shell = session(tmp_path, Path(fusecli.__file__).parent)
+    for block in blocks(page, "sh"):
+        if block.runs and not block.slow:
+            shell.run(block.text)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_slow_commands_run_as_printed_too(page, tmp_path):
+    shell = session(tmp_path, Path(fusecli.__file__).parent)
+    for block in blocks(page, "sh"):
+        if block.runs:
+            shell.run(block.text)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_python_runs_as_printed(page, tmp_path, monkeypatch):
+    names: dict[str, object] = {}
+    session(tmp_path, Path(fusecli.__file__).parent)
+    monkeypatch.chdir(tmp_path)
+    for block in blocks(page, "python"):
+        if block.runs and block.file is None:
+            exec(compile(block.text, page.name, "exec"), names)
+
+
+def options_of(command: typer.core.TyperCommand) -> set[str]:
+    return {
+        name
+        for parameter in command.params
+        for name in (*parameter.opts, *parameter.secondary_opts, "--help")
+    }
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_and_option_that_is_shown_exists(page):
+    commands = typer.main.get_command(app).commands
+    for block in blocks(page, "sh"):
+        for line in block.text.replace("\\\n", " ").splitlines():
+            line = line.split("  #")[0]
+            for part in re.split(r"&&|\||;|'|\bdo\b", line):
+                words = part.split()
+                if "fusecli" not in words[:6]:
+                    continue
+                name, *rest = words[words.index("fusecli") + 1 :] or ["--help"]
+                if name.startswith("-"):
+                    continue
+                assert name in commands, f"{page.name}: {line}"
+                command = commands[name]
+                if nested := getattr(command, "commands", None):
+                    command = nested[rest[0]]
+                used = {w.split("=")[0] for w in rest if re.match(r"--?[a-z]", w)}
+                assert used <= options_of(command), f"{page.name}: {line}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    text = FENCED.sub("", page.read_text("utf-8"))
+    for target in re.findall(r"\]\(([^)#\s]+)", text):
+        if not target.startswith(("http:", "https:")):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_readme_has_the_two_commands_and_every_network():
+    text = (ROOT / "README.md").read_text("utf-8")
+    for command in TWO_COMMANDS:
+        assert f"\n{command}\n" in text
+    for name in models.fusers():
+        assert f"| `{name}` |" in text
+
+
+# --- the help, which is documentation, too ------------------------------------------------------
+
+ORDER = ("fuse", "register", "warp", "train", "eval", "export", "doctor", "models")
+
+
+def shown(*arguments: str, columns: int = 80, **variables: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "fusecli", *arguments],
+        env=os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": str(columns)} | variables,
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    return done.stdout + done.stderr
+
+
+def test_commands_are_listed_in_the_order_of_work_with_one_sentence_each():
+    # Typer lists groups of commands last
+    listed = typer.main.get_command(app).commands
+    assert list(listed) == [name for name in ORDER if name in listed]
+    for name, command in listed.items():
+        summary = " ".join((command.help or "").split("\n\n")[0].split())
+        assert re.fullmatch(r"[A-Z][^.]*[a-z]\.", summary), f"{name}: {summary}"
+        if name not in ("models", "doctor"):  # those need no example
+            assert f"[dim]fusecli {name} " in (command.help or ""), name
+
+
+@pytest.mark.parametrize("columns", [40, 60])
+def test_help_fits_narrow_terminals(columns):
+    for arguments in (["--help"], ["fuse", "--help"]):
+        lines = shown(*arguments, columns=columns).splitlines()
+        assert max(map(len, lines)) <= columns
+        assert len(lines) > 10
+
+
+def test_colours_come_and_go_with_the_variables():
+    assert "\x1b[" not in shown("fuse", "--modell", "x")
+    assert "\x1b[1;31m" in shown("fuse", "--modell", "x", FORCE_COLOR="1")
+    bold_only = shown("fuse", "--modell", "x", FORCE_COLOR="1", NO_COLOR="1")
+    assert not re.search(r"\x1b\[[\d;]*3\dm", bold_only)
+
+
+# --- docs/adding.md: the examples become files of a copy of the package -------------------------
+
+ADDING = ROOT / "docs" / "adding.md"
+
+
+@pytest.fixture(scope="module")
+def extended(tmp_path_factory) -> Session:
+    """Return a session whose fusecli has the files printed in `docs/adding.md`."""
+    folder = tmp_path_factory.mktemp("extended")
+    package = folder / "source" / "fusecli"
+    shutil.copytree(
+        Path(fusecli.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__")
+    )
+    for block in blocks(ADDING, "python"):
+        if block.file is not None:
+            place = package.parent / block.file
+            assert not place.exists(), f"{block.file} exists: a new file was promised"
+            place.write_text(block.text, "utf-8")
+    (folder / "work").mkdir()
+    return session(folder / "work", package)
+
+
+def test_printed_files_need_no_other_line(extended):
+    for block in blocks(ADDING, "sh"):
+        if block.mark == "shown, not run: needs the files above":
+            extended.run(block.text)
