@@ -177,6 +177,46 @@ def test_readme_has_the_two_commands_and_every_network():
         assert f"| `{name}` |" in text
 
 
+# --- the help, which is documentation, too ------------------------------------------------------
+
+ORDER = ("fuse", "register", "warp", "train", "eval", "export", "doctor", "models")
+
+
+def shown(*arguments: str, columns: int = 80, **variables: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "fusecli", *arguments],
+        env=os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": str(columns)} | variables,
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    return done.stdout + done.stderr
+
+
+def test_commands_are_listed_in_the_order_of_work_with_one_sentence_each():
+    # Typer lists groups of commands last
+    listed = typer.main.get_command(app).commands
+    assert list(listed) == [name for name in ORDER if name in listed]
+    for name, command in listed.items():
+        summary = " ".join((command.help or "").split("\n\n")[0].split())
+        assert re.fullmatch(r"[A-Z][^.]*[a-z]\.", summary), f"{name}: {summary}"
+        if name not in ("models", "doctor"):  # those need no example
+            assert f"[dim]fusecli {name} " in (command.help or ""), name
+
+
+@pytest.mark.parametrize("columns", [40, 60])
+def test_help_fits_narrow_terminals(columns):
+    for arguments in (["--help"], ["fuse", "--help"]):
+        lines = shown(*arguments, columns=columns).splitlines()
+        assert max(map(len, lines)) <= columns
+        assert len(lines) > 10
+
+
+def test_colours_come_and_go_with_the_variables():
+    assert "\x1b[" not in shown("fuse", "--modell", "x")
+    assert "\x1b[1;31m" in shown("fuse", "--modell", "x", FORCE_COLOR="1")
+    bold_only = shown("fuse", "--modell", "x", FORCE_COLOR="1", NO_COLOR="1")
+    assert not re.search(r"\x1b\[[\d;]*3\dm", bold_only)
+
+
 # --- docs/adding.md: the examples become files of a copy of the package -------------------------
 
 ADDING = ROOT / "docs" / "adding.md"
