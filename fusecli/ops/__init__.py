@@ -117,15 +117,16 @@ def full_precision(tensor: Tensor) -> AbstractContextManager[object]:
 
     Where autocast is off it does nothing at all, so that an exported graph has no trace of it.
     """
-    device = tensor.device.type
-    if torch.is_autocast_enabled(device):
-        return torch.autocast(device, enabled=False)
+    if _narrows(tensor):
+        return torch.autocast(tensor.device.type, enabled=False)
     return nullcontext()
 
 
 def working_dtype(tensor: Tensor) -> torch.dtype:
     """Return the type that autocast narrows to on the device of `tensor`; without it, its own."""
+    return torch.get_autocast_dtype(tensor.device.type) if _narrows(tensor) else tensor.dtype
+
+
+def _narrows(tensor: Tensor) -> bool:
     device = tensor.device.type
-    if torch.is_autocast_enabled(device):
-        return torch.get_autocast_dtype(device)
-    return tensor.dtype
+    return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
