@@ -64,6 +64,8 @@ complete -c fusecli -n '__fusecli_at "fuse"' -l device -r -f -a 'auto cpu cuda m
 complete -c fusecli -n '__fusecli_at "fuse"' -l precision -r -f -a 'fp32 bf16 fp16 auto' -d 'Of networks.'
 complete -c fusecli -n '__fusecli_at "fuse"' -l seed -r -f -d 'For anything random.'
 complete -c fusecli -n '__fusecli_at "fuse"' -l shard -r -f -d 'The I-th of N disjoint parts; slurm takes both from the job array.'
+complete -c fusecli -n '__fusecli_at "fuse"' -l backend -r -f -d 'Of joblib: threading, loky (processes), dask, ray or another one.'
+complete -c fusecli -n '__fusecli_at "fuse"' -l chunk -r -f -d 'Pairs sent to another process at a time.'
 complete -c fusecli -n '__fusecli_at "fuse"' -l fail-fast -d 'Stop at the first failure.'
 complete -c fusecli -n '__fusecli_at "fuse"' -l dry-run -s n -d 'List what would be done; write nothing.'
 complete -c fusecli -n '__fusecli_at "fuse"' -l json -d 'One JSON document on stdout.'

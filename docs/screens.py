@@ -1,7 +1,7 @@
 """Record the terminal for the documentation: `python docs/screens.py` writes `docs/images/*.svg`.
 
-The commands run in a pseudo-terminal, so what is drawn is what a user sees. Of a progress bar, which
-is drawn over itself, one frame from the middle of the run is kept.
+The commands run in a pseudo-terminal, so what is drawn is what a user sees. Of a progress bar,
+which is drawn over itself, one frame from the middle of the run is kept.
 """
 
 from __future__ import annotations
