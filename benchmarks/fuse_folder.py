@@ -66,7 +66,12 @@ def plain_loop(model: str, source: Path, out: Path) -> None:
 
 def measured(command: list[str]) -> tuple[dict, float]:
     """Run a command that prints one JSON document; return it and the peak memory in MiB."""
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    # both sides wait alike, or a busy machine would count the plain loop's spinning threads
+    environment = {"OMP_WAIT_POLICY": "passive"} | os.environ
+    environment["PYTHONPATH"] = str(Path(__file__).parents[1])
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
+    )
     assert process.stdout is not None
     output = process.stdout.read()
     _, status, usage = os.wait4(process.pid, 0)

@@ -36,6 +36,8 @@ _fusecli_value() {
         "fuse --precision") words='fp32 bf16 fp16 auto' ;;
         "fuse --seed") : ;;
         "fuse --shard") : ;;
+        "fuse --backend") : ;;
+        "fuse --chunk") : ;;
         "fuse --progress") words='auto bar plain jsonl none' ;;
         "fuse --config") paths=-f ;;
         "train --out" | "train -o") paths=-d ;;
@@ -111,10 +113,10 @@ _fusecli_argument() {
 _fusecli_options() {
     case "$1" in
         "") echo '--version --install-completion --show-completion --help -h' ;;
-        "fuse") echo '--model -m --weights --batch-size --tile --tile-overlap --compare --recursive -r --pairs --limit --ir-suffix --vis-suffix --pair-regex --pair-by --unpaired --out -o --overwrite --resume --checksum --manifest --name --format --quality --ir-range --vis-range --range-scope --out-dtype --tone --chroma --alpha --fit --grid --ir-luma --metadata --jobs -j --device --precision --seed --shard --fail-fast --dry-run -n --json --print --print0 --progress --quiet -q --verbose -v --config --help -h' ;;
+        "fuse") echo '--model -m --weights --batch-size --tile --tile-overlap --compare --recursive -r --pairs --limit --ir-suffix --vis-suffix --pair-regex --pair-by --unpaired --out -o --overwrite --resume --checksum --manifest --name --format --quality --ir-range --vis-range --range-scope --out-dtype --tone --chroma --alpha --fit --grid --ir-luma --metadata --jobs -j --device --precision --seed --shard --backend --chunk --fail-fast --dry-run -n --json --print --print0 --progress --quiet -q --verbose -v --config --help -h' ;;
         "train") echo '--out -o --model -m --init --val-ir --val-vis --val-fraction --resume --overwrite --dry-run -n --set --stage --epochs --steps --max-time --batch-size --crop --lr --optimizer --schedule --warmup --accumulate --clip-grad --loss --misalign --no-augment --augment --eval-every --save-every --keep --log --deterministic --compile --devices --recursive -r --pairs --limit --ir-suffix --vis-suffix --pair-regex --pair-by --unpaired --jobs -j --device --precision --seed --json --print --print0 --progress --quiet -q --verbose -v --config --help -h' ;;
-        "doctor") echo '--json --help -h' ;;
         "export") echo '--out -o --format --weights --set --dynamic --size --opset --precision --embed-io --no-check --check --atol --rtol --overwrite --json --quiet -q --help -h' ;;
+        "doctor") echo '--json --help -h' ;;
         "models") echo '--help -h' ;;
         "models list") echo '--json --help -h' ;;
         "models show") echo '--json --help -h' ;;
@@ -125,7 +127,7 @@ _fusecli_options() {
 
 _fusecli_commands() {
     case "$1" in
-        "") echo 'fuse train doctor export models' ;;
+        "") echo 'fuse train export doctor models' ;;
         "models") echo 'list show verify convert' ;;
     esac
 }

@@ -2,7 +2,7 @@
 
 # Whether the line so far names exactly this command; `-` stands for none.
 function __fusecli_at --argument-names wanted
-    set -l known 'fuse' 'train' 'doctor' 'export' 'models' 'models list' 'models show' 'models verify' 'models convert'
+    set -l known 'fuse' 'train' 'export' 'doctor' 'models' 'models list' 'models show' 'models verify' 'models convert'
     set -l at
     for word in (commandline -opc)[2..-1]
         contains -- (string join -- ' ' $at $word) $known; and set at $at $word
@@ -19,8 +19,8 @@ end
 complete -c fusecli -f
 complete -c fusecli -n '__fusecli_at "-"' -a fuse -d 'Fuse every infrared/visible pair of two folders.'
 complete -c fusecli -n '__fusecli_at "-"' -a train -d 'Train or fine-tune a network by its recipe, or by yours.'
-complete -c fusecli -n '__fusecli_at "-"' -a doctor -d 'Report the environment and common faults, and fuse one small pair.'
 complete -c fusecli -n '__fusecli_at "-"' -a export -d 'Write a network for other runtimes, and prove that it does the same there.'
+complete -c fusecli -n '__fusecli_at "-"' -a doctor -d 'Report the environment and common faults, and fuse one small pair.'
 complete -c fusecli -n '__fusecli_at "-"' -a models -d 'List, show, verify and convert networks and weights.'
 complete -c fusecli -n '__fusecli_at "-"' -l version -d 'Show the version.'
 complete -c fusecli -n '__fusecli_at "-"' -l install-completion -d 'Install completion for the current shell.'
@@ -64,6 +64,8 @@ complete -c fusecli -n '__fusecli_at "fuse"' -l device -r -f -a 'auto cpu cuda m
 complete -c fusecli -n '__fusecli_at "fuse"' -l precision -r -f -a 'fp32 bf16 fp16 auto' -d 'Of networks.'
 complete -c fusecli -n '__fusecli_at "fuse"' -l seed -r -f -d 'For anything random.'
 complete -c fusecli -n '__fusecli_at "fuse"' -l shard -r -f -d 'The I-th of N disjoint parts; slurm takes both from the job array.'
+complete -c fusecli -n '__fusecli_at "fuse"' -l backend -r -f -d 'Of joblib: threading, loky (processes), dask, ray or another one.'
+complete -c fusecli -n '__fusecli_at "fuse"' -l chunk -r -f -d 'Pairs sent to another process at a time.'
 complete -c fusecli -n '__fusecli_at "fuse"' -l fail-fast -d 'Stop at the first failure.'
 complete -c fusecli -n '__fusecli_at "fuse"' -l dry-run -s n -d 'List what would be done; write nothing.'
 complete -c fusecli -n '__fusecli_at "fuse"' -l json -d 'One JSON document on stdout.'
@@ -128,8 +130,6 @@ complete -c fusecli -n '__fusecli_at "train"' -l verbose -s v -d 'More detail; -
 complete -c fusecli -n '__fusecli_at "train"' -l config -r -F -d 'TOML file with defaults.'
 complete -c fusecli -n '__fusecli_at "train"' -l help -s h -d 'Show this message and exit.'
 complete -c fusecli -n '__fusecli_at "train"' -F
-complete -c fusecli -n '__fusecli_at "doctor"' -l json -d 'One JSON document on stdout.'
-complete -c fusecli -n '__fusecli_at "doctor"' -l help -s h -d 'Show this message and exit.'
 complete -c fusecli -n '__fusecli_at "export"' -l out -s o -r -F -d 'File to write.'
 complete -c fusecli -n '__fusecli_at "export"' -l format -r -f -a 'onnx pt2 safetensors' -d 'Kind of file.'
 complete -c fusecli -n '__fusecli_at "export"' -l weights -r -F -d 'File, name, or random.'
@@ -147,6 +147,8 @@ complete -c fusecli -n '__fusecli_at "export"' -l json -d 'One JSON document on 
 complete -c fusecli -n '__fusecli_at "export"' -l quiet -s q -d 'Errors only.'
 complete -c fusecli -n '__fusecli_at "export"' -l help -s h -d 'Show this message and exit.'
 complete -c fusecli -n '__fusecli_at "export"' -f -a 'mfeif reconet reconet-m-register reconet-plus reconet-u-register rfn-nest rfvif smfnet'
+complete -c fusecli -n '__fusecli_at "doctor"' -l json -d 'One JSON document on stdout.'
+complete -c fusecli -n '__fusecli_at "doctor"' -l help -s h -d 'Show this message and exit.'
 complete -c fusecli -n '__fusecli_at "models"' -a list -d 'List every network: size, shape rules, and whether its weights are here.'
 complete -c fusecli -n '__fusecli_at "models"' -a show -d 'Show the card of a network: paper, size, options, recipe, weights, scores, limits.'
 complete -c fusecli -n '__fusecli_at "models"' -a verify -d 'Compare every weights file with its checksum; exit 6 when one differs or is missing.'

@@ -19,11 +19,12 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
+# in the order of --help: fuse, register, warp, train, eval, export; then what helps with them
 app.command(name="fuse")(fuse.fuse)
 app.command(name="train")(train.train)
 app.command(name="eval")(eval.evaluate)
-app.command(name="doctor")(doctor.doctor)
 app.command(name="export")(export.export)
+app.command(name="doctor")(doctor.doctor)
 app.add_typer(models.app, name="models")
 
 
@@ -76,8 +77,11 @@ def run(arguments: list[str]) -> int:
         return stop.exit_code
     except (typer.Abort, KeyboardInterrupt):
         return 130
-    except BrokenPipeError:
-        # the reader of our output has left; keep Python's own flush at exit from complaining
+    except (BrokenPipeError, SystemExit) as stop:
+        # The reader of our output has left; Typer would end the process with 1 for that.
+        if isinstance(stop, SystemExit) and not isinstance(stop.__context__, BrokenPipeError):
+            raise
+        # keep Python's own flush at exit from complaining
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except typer.TyperException as error:
@@ -105,4 +109,8 @@ def _show(error: FusecliError, as_json: bool) -> int:
 
 def main() -> NoReturn:
     """Run the command line of this process."""
+    # Reading and writing threads share the cores with the network's. OpenMP threads that spin
+    # while they wait for each other then take the very core they wait for: on a busy 2-core
+    # machine ten times the time. Set before torch is loaded, or it has no effect.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     sys.exit(run(sys.argv[1:]))

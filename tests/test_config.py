@@ -70,7 +70,7 @@ def test_who_wins(place: Path, capsys, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("variable", "option", "value"),
     [("FUSECLI_JOBS", "jobs", "2"), ("FUSECLI_DEVICE", "device", "cpu"),
-     ("FUSECLI_PROGRESS", "progress", "none")],
+     ("FUSECLI_BACKEND", "backend", "loky"), ("FUSECLI_PROGRESS", "progress", "none")],
 )  # fmt: skip
 def test_variables(variable, option, value, place, capsys, monkeypatch) -> None:
     monkeypatch.setenv(variable, value)

@@ -2,12 +2,14 @@
 
 A page is a session: its `sh` blocks run one after the other in one folder that holds `ir/` and
 `vis/`, the same pairs under a camera's names in `flir/` and `rgb/`, and `tests/data` of this
-repository. A comment directly above a block changes that: `<!-- shown, not run: REASON -->` or
-`<!-- slow -->`.
+repository. A comment directly above a block changes that: `<!-- shown, not run: REASON -->`,
+`<!-- slow -->`, or `<!-- with the files above -->`: in a fusecli that has the files which the page
+prints.
 """
 
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -29,6 +31,8 @@ FENCED = re.compile(
     r"(?:<!--\s*(?P<mark>[^>]*?)\s*-->\n)?^```(?P<language>\w+)\n(?P<text>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
+ADDED = "with the files above"
+MARKS = {"", "slow", ADDED, f"slow, {ADDED}"}
 TWO_COMMANDS = (
     "pip install -c constraints.txt . && fusecli fuse tests/data/ir tests/data/vis -o out/",
     "pip install -c constraints.txt '.[test]' && pytest",
@@ -42,12 +46,8 @@ class Block:
     mark: str
 
     @property
-    def runs(self) -> bool:
-        return not self.mark.startswith("shown, not run: ")
-
-    @property
-    def slow(self) -> bool:
-        return self.mark == "slow"
+    def shown_only(self) -> bool:
+        return self.mark.startswith("shown, not run: ")
 
     @property
     def file(self) -> str | None:
@@ -61,7 +61,7 @@ def blocks(page: Path, language: str) -> list[Block]:
         Block(m["language"], m["text"], m["mark"] or "")
         for m in FENCED.finditer(page.read_text("utf-8"))
     ]
-    assert {b.mark for b in found if b.runs} <= {"", "slow"}, f"unknown mark in {page.name}"
+    assert {b.mark for b in found if not b.shown_only} <= MARKS, f"unknown mark in {page.name}"
     return [b for b in found if b.language == language]
 
 
@@ -109,7 +109,7 @@ def session(folder: Path, package: Path) -> Session:
 def test_commands_run_as_printed(page, tmp_path):
     shell = session(tmp_path, Path(fusecli.__file__).parent)
     for block in blocks(page, "sh"):
-        if block.runs and not block.slow:
+        if not block.mark:
             shell.run(block.text)
 
 
@@ -118,7 +118,7 @@ def test_commands_run_as_printed(page, tmp_path):
 def test_slow_commands_run_as_printed_too(page, tmp_path):
     shell = session(tmp_path, Path(fusecli.__file__).parent)
     for block in blocks(page, "sh"):
-        if block.runs:
+        if block.mark in ("", "slow"):
             shell.run(block.text)
 
 
@@ -128,7 +128,7 @@ def test_python_runs_as_printed(page, tmp_path, monkeypatch):
     session(tmp_path, Path(fusecli.__file__).parent)
     monkeypatch.chdir(tmp_path)
     for block in blocks(page, "python"):
-        if block.runs and block.file is None:
+        if not block.mark and block.file is None:
             exec(compile(block.text, page.name, "exec"), names)
 
 
@@ -148,11 +148,9 @@ def test_every_command_and_option_that_is_shown_exists(page):
             line = line.split("  #")[0]
             for part in re.split(r"&&|\||;|'|\bdo\b", line):
                 words = part.split()
-                if "fusecli" not in words[:6]:
+                if words[:1] != ["fusecli"] or len(words) == 1:
                     continue
-                name, *rest = words[words.index("fusecli") + 1 :] or ["--help"]
-                if name.startswith("-"):
-                    continue
+                name, *rest = words[1:]
                 assert name in commands, f"{page.name}: {line}"
                 command = commands[name]
                 if nested := getattr(command, "commands", None):
@@ -175,6 +173,53 @@ def test_readme_has_the_two_commands_and_every_network():
         assert f"\n{command}\n" in text
     for name in models.fusers():
         assert f"| `{name}` |" in text
+
+
+def test_tables_are_what_the_code_says():
+    namespace = runpy.run_path(str(ROOT / "docs" / "tables.py"))
+    text = (ROOT / "docs" / "metrics.md").read_text("utf-8")
+    assert namespace["filled"](text) == text, "run python docs/tables.py"
+    assert text.count("\n| ") > 90
+
+
+# --- the help, which is documentation, too ------------------------------------------------------
+
+ORDER = ("fuse", "register", "warp", "train", "eval", "export", "doctor", "models")
+
+
+def shown(*arguments: str, columns: int = 80, **variables: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "fusecli", *arguments],
+        env=os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": str(columns)} | variables,
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    return done.stdout + done.stderr
+
+
+def test_commands_are_listed_in_the_order_of_work_with_one_sentence_each():
+    # Typer lists groups of commands last
+    listed = typer.main.get_command(app).commands
+    assert list(listed) == [name for name in ORDER if name in listed]
+    for name, command in listed.items():
+        summary = " ".join((command.help or "").split("\n\n")[0].split())
+        assert re.fullmatch(r"[A-Z][^.]*[a-z]\.", summary), f"{name}: {summary}"
+        if name not in ("models", "doctor"):  # those need no example
+            assert f"[dim]fusecli {name} " in (command.help or ""), name
+
+
+@pytest.mark.parametrize("columns", [40, 60])
+def test_help_fits_narrow_terminals(columns):
+    for arguments in (["--help"], ["fuse", "--help"]):
+        lines = shown(*arguments, columns=columns).splitlines()
+        assert max(map(len, lines)) <= columns
+        assert len(lines) > 10
+
+
+def test_colours_come_and_go_with_the_variables():
+    assert "\x1b[" not in shown("fuse", "--modell", "x")
+    assert "\x1b[1;31m" in shown("fuse", "--modell", "x", FORCE_COLOR="1")
+    bold_only = shown("fuse", "--modell", "x", FORCE_COLOR="1", NO_COLOR="1")
+    assert not re.search(r"\x1b\[[\d;]*3\dm", bold_only)
 
 
 # --- docs/adding.md: the examples become files of a copy of the package -------------------------
@@ -201,5 +246,12 @@ def extended(tmp_path_factory) -> Session:
 
 def test_printed_files_need_no_other_line(extended):
     for block in blocks(ADDING, "sh"):
-        if block.mark == "shown, not run: needs the files above":
+        if block.mark == ADDED:
             extended.run(block.text)
+
+
+@pytest.mark.slow
+def test_printed_files_need_no_other_line_for_slow_commands_either(extended):
+    for block in blocks(ADDING, "sh"):
+        if block.mark.endswith(ADDED):
+            extended.run(block.text.replace("runs/", "slow-runs/").replace("blended/", "slow/"))

@@ -82,7 +82,8 @@ def test_every_network_in_onnx_equals_torch(name: str, tmp_path: Path) -> None:
     with torch.no_grad():
         expected = Deployable(loaded)(torch.from_numpy(ir), torch.from_numpy(vis)).numpy()
     assert expected.std() > 1e-4  # a dead output would equal anything
-    np.testing.assert_allclose(found, expected, atol=1e-4, rtol=1e-3)
+    pixels = loaded.spec.role == "register"
+    np.testing.assert_allclose(found, expected, atol=1e-2 if pixels else 1e-4, rtol=1e-3)
     about = json.loads(Path(f"{path}.json").read_text())
     assert about["model"] == name
     assert about["multiple_of"] == loaded.spec.multiple_of

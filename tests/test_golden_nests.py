@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from fusecli import models
 from fusecli.errors import MissingError, UsageError
 from fusecli.models import Sample, rfn_nest, smfnet
-from fusecli.models._smfnet_blocks import attend
 from fusecli.models._smfnet_layout import DEAD, LAYOUT
+from fusecli.ops.graph_step import update
+from fusecli.ops.transposed_attention import transposed_attention
 
 GOLDEN = Path(__file__).parent / "golden"
 KEYS: Mapping[str, Mapping[str, list[int]]] = json.loads(
@@ -257,10 +258,13 @@ def test_smfnet_edges_of_the_paper_differ_from_those_of_the_code(smf: smfnet.Smf
     edges = torch.sigmoid(F.conv2d(apart, smf.reasoning.ir.edge.weight, groups=2))
     # the authors' code: both edges repeated in turn over the 128 stacked channels
     stacked = torch.cat(nodes[1:], 1) * edges.repeat(1, 64, 1, 1)
-    code = smf.reasoning.ir.update(stacked[:, :64] + stacked[:, 64:], nodes[0])
+    units = [
+        (side.gates, side.candidate, side.gamma) for side in (smf.reasoning.ir, paper.reasoning.ir)
+    ]
+    code = update(stacked[:, :64] + stacked[:, 64:], nodes[0], *units[0])
     assert difference(smf.reasoning.ir.passing(nodes)[0], code) < 1e-5
     by_neighbour = nodes[1] * edges[:, :1] + nodes[2] * edges[:, 1:]
-    expected = paper.reasoning.ir.update(by_neighbour, nodes[0])
+    expected = update(by_neighbour, nodes[0], *units[1])
     assert difference(paper.reasoning.ir.passing(nodes)[0], expected) < 1e-5
     assert difference(code, expected) > 1e-2
 
@@ -359,7 +363,10 @@ def test_smfnet_attention_by_its_definition() -> None:
     heads = [t.reshape(2, 8, 8, 35) for t in (q, k, v)]
     weights = F.normalize(heads[0], dim=-1) @ F.normalize(heads[1], dim=-1).mT * temperature
     expected = output((weights.softmax(-1) @ heads[2]).reshape(2, 64, 5, 7))
-    assert difference(attend(q, k, v, temperature, output), expected) < 1e-5
+    assert (
+        difference(transposed_attention(q, k, v, temperature, output.weight, output.bias), expected)
+        < 1e-5
+    )
 
 
 @pytest.mark.parametrize("name", ["rfn-nest", "smfnet"])

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from fusecli import models, perceptual
 from fusecli.errors import MissingError, UsageError
 from fusecli.models import Sample, _rfvif_alignment, _rfvif_refinement, rfvif
+from fusecli.ops import dynamic_conv
+from fusecli.ops.local_similarity import local_similarity
 
 
 def count(module: nn.Module) -> int:
@@ -97,7 +99,7 @@ def test_alignment_starts_as_the_identity() -> None:
     generator = _rfvif_alignment.KernelGenerator(16)
     features = torch.randn(2, 2, 16, 9, 8)
     for kernels in generator(*features):
-        moved = _rfvif_alignment.filter_each(features[1], kernels)
+        moved = dynamic_conv.filter_each(features[1], kernels)
         assert (moved - features[1]).abs().max() < 0.05
         assert not torch.equal(kernels[0], kernels[1])
 
@@ -107,7 +109,7 @@ def test_both_ways_to_filter_agree_with_their_gradients(size: int) -> None:
     features = torch.randn(3, 4, 9, 7, dtype=torch.float64, requires_grad=True)
     kernels = torch.randn(3, 4, size, size, dtype=torch.float64, requires_grad=True)
     results = []
-    for path in (_rfvif_alignment.filter_grouped, _rfvif_alignment.filter_by_taps):
+    for path in (dynamic_conv.filter_grouped, dynamic_conv.filter_by_taps):
         out = path(features, kernels)
         results.append((out, *torch.autograd.grad(out.sin().sum(), (features, kernels))))
     for grouped, taps in zip(*results, strict=True):
@@ -120,7 +122,7 @@ def test_a_kernel_of_one_tap_moves_features_by_its_offset() -> None:
     features = torch.randn(1, 2, 8, 8)
     kernels = torch.zeros(1, 2, 7, 7)
     kernels[:, :, 3 + 1, 3 - 2] = 1  # reads one below and two to the left
-    moved = _rfvif_alignment.filter_each(features, kernels)
+    moved = dynamic_conv.filter_each(features, kernels)
     assert torch.equal(moved[..., :-1, 2:], features[..., 1:, :-2])
     assert not moved[..., -1, :].any() and not moved[..., :2].any()
 
@@ -133,16 +135,16 @@ def test_local_similarity_by_its_definition(window: int, temperature: float) -> 
     around = around.reshape(2, 6, window**2, 9, 8)
     cosine = F.cosine_similarity(around, guide[:, :, None], dim=1)
     expected = (around * (cosine / temperature).softmax(1)[:, None]).sum(2)
-    result = _rfvif_refinement.local_similarity(features, guide, window, temperature)
+    result = local_similarity(features, guide, window, temperature)
     assert (result - expected).abs().max() < 1e-4
 
 
 def test_local_similarity_leaves_flat_features_to_the_border_and_has_a_gradient_at_zero() -> None:
     flat = torch.full((1, 3, 5, 6), 0.7)
     guide = torch.randn(1, 3, 5, 6)
-    assert torch.allclose(_rfvif_refinement.local_similarity(flat, guide), flat)
+    assert torch.allclose(local_similarity(flat, guide), flat)
     nothing = torch.zeros(1, 3, 5, 6, requires_grad=True)
-    _rfvif_refinement.local_similarity(nothing, guide).sum().backward()
+    local_similarity(nothing, guide).sum().backward()
     assert nothing.grad is not None and nothing.grad.isfinite().all()
 
 
@@ -202,8 +204,8 @@ class Pieces(nn.Module):
     """The parts whose operations depend on batch or size, small enough to trace quickly."""
 
     def forward(self, features: Tensor, guide: Tensor, kernels: Tensor) -> Tensor:
-        moved = _rfvif_alignment.filter_each(features, kernels)
-        return _rfvif_refinement.local_similarity(moved, guide, window=3)
+        moved = dynamic_conv.filter_each(features, kernels)
+        return local_similarity(moved, guide, window=3)
 
 
 def trace(network: nn.Module, images: tuple[Tensor, ...], shapes: tuple[object, ...]) -> nn.Module:

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from fusecli import cli, losses
-from fusecli.errors import CheckError, InputError, UsageError
+from fusecli.errors import CheckError, InputError, MissingError, UsageError
 from fusecli.io.pairs import Pair
 from fusecli.models import ModelSpec, Option, Sample, Stage
 from fusecli.ops.resample import resample
@@ -695,3 +695,11 @@ def test_a_batch_that_processes_cannot_share_is_refused(pairs):
     with pytest.raises(UsageError) as error:
         Ranks(0, 3, torch.device("cpu")).share(4)
     assert error.value.hint == "use --batch-size 6"
+
+
+def test_tensorboard_that_is_not_installed(pairs, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(MissingError, match="tensorboard") as error:
+        run(pairs, tmp_path / "run", options_of(spec_of(), tensorboard=True))
+    assert error.value.code == "extra.missing"
+    assert not (tmp_path / "run").exists()

@@ -102,7 +102,7 @@ def fuse(
     """
     reporter = talk.reporter(output.out)
     models.check(model, models.fusers())
-    from fusecli.commands.pairing import choose_record, rehearse, select_pairs
+    from fusecli.commands.pairing import choose_pool, choose_record, rehearse, select_pairs
     from fusecli.io.values import parse_range
     from fusecli.pipeline.planning import Target, plan
     from fusecli.pipeline.shards import Shard
@@ -142,7 +142,16 @@ def fuse(
     if rules.range_scope == "all":
         reporter.detail(f"measuring the ranges of {len(jobs)} pairs")
         rules = measured(rules, jobs.pairs, runtime.jobs)
-    engine = Engine(model, weights, runtime, batch_size, Tiling(edge, tile_overlap), running.seed)
+    engine = Engine(
+        model,
+        weights,
+        runtime,
+        batch_size,
+        Tiling(edge, tile_overlap),
+        running.seed,
+        running.backend,
+        choose_pool(running, runtime, output.out),
+    )
     run = FusingRun(engine, rules, record)
     if running.dry_run:
         return rehearse("fuse", jobs, output.out, reporter, run.is_done)

@@ -243,6 +243,19 @@ class Running(Computing):
             help="The I-th of N disjoint parts; slurm takes both from the job array.",
         ),
     ] = "1/1"
+    backend: Annotated[
+        str,
+        _flag(
+            "Running",
+            "--backend",
+            metavar="NAME",
+            envvar="FUSECLI_BACKEND",
+            help="Of joblib: threading, loky (processes), dask, ray or another one.",
+        ),
+    ] = "threading"
+    chunk: Annotated[
+        int, _flag("Running", "--chunk", min=1, help="Pairs sent to another process at a time.")
+    ] = 64
     fail_fast: Annotated[
         bool, _flag("Running", "--fail-fast", help="Stop at the first failure.")
     ] = False

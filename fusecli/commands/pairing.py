@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from fusecli.commands.options import Inputs, Output
+from fusecli.commands.options import Inputs, Output, Running
 from fusecli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from fusecli.pipeline.manifest import Record
     from fusecli.pipeline.planning import Job, Plan
     from fusecli.pipeline.shards import Shard
+    from fusecli.pipeline.stream import Pool
     from fusecli.report import Reporter
+    from fusecli.runtime import Runtime
 
 
 def select_pairs(
@@ -127,6 +129,30 @@ def choose_record(output: Output, shard: Shard, *, is_file: bool) -> Record | No
     known = read(path, output.checksum) if output.resume else {}
     replaces = output.resume or output.overwrite
     return Record(path, output.out, shard, known, replaces, output.checksum)
+
+
+def choose_pool(running: Running, runtime: Runtime, out: str) -> Pool | None:
+    """Return where the work of a run is done; None for threads of this process.
+
+    Raises:
+        UsageError: A backend that is unknown or cannot be used.
+        ImportError: Its package is not installed.
+    """
+    if running.backend == "threading":
+        return None
+    from fusecli.pipeline import clusters
+
+    clusters.check(running.backend, runtime)
+    if out == "-":
+        raise UsageError(
+            f"-o - cannot be written by the processes of --backend {running.backend}",
+            code="usage.backend",
+            hint="leave --backend out: one image needs no second process",
+        )
+    everything = running.jobs == "auto" and running.backend in clusters.CLUSTERS
+    return clusters.pool(
+        running.backend, jobs=None if everything else runtime.jobs, chunk=running.chunk
+    )
 
 
 def rehearse(

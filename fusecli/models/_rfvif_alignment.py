@@ -4,9 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fusecli.models._precision import full_precision
-
-KERNEL_SIZES = (3, 5, 7)
+from fusecli.ops import full_precision
+from fusecli.ops.dynamic_conv import KERNEL_SIZES, dynamic_conv
 
 
 def impulse(size: int) -> Tensor:
@@ -14,48 +13,6 @@ def impulse(size: int) -> Tensor:
     kernel = torch.zeros(size, size)
     kernel[size // 2, size // 2] = 1
     return kernel
-
-
-def filter_grouped(features: Tensor, kernels: Tensor) -> Tensor:
-    """Correlate each channel of each sample with its own kernel: one grouped convolution.
-
-    Args:
-        features: (B, C, H, W).
-        kernels: (B, C, K, K), K odd.
-
-    Returns:
-        (B, C, H, W), zeros taken beyond the border.
-    """
-    batch, channels, height, width = features.shape
-    size = kernels.shape[-1]
-    folded = features.reshape(1, batch * channels, height, width)
-    weight = kernels.reshape(batch * channels, 1, size, size)
-    filtered = F.conv2d(folded, weight, padding=size // 2, groups=batch * channels)
-    return filtered.reshape(batch, channels, height, width)
-
-
-def filter_by_taps(features: Tensor, kernels: Tensor) -> Tensor:
-    """Do the same as `filter_grouped` by shifting and multiplying, a tap at a time.
-
-    A grouped convolution would write the batch size into a traced graph.
-    """
-    height, width = features.shape[-2:]
-    size = kernels.shape[-1]
-    edge = size // 2
-    padded = F.pad(features, (edge, edge, edge, edge))
-    total = torch.zeros_like(features)
-    for row in range(size):
-        for column in range(size):
-            tap = kernels[:, :, row, column, None, None]
-            total = total + tap * padded[..., row : row + height, column : column + width]
-    return total
-
-
-def filter_each(features: Tensor, kernels: Tensor) -> Tensor:
-    """Correlate each channel of each sample with its own kernel, in float32."""
-    chosen = filter_by_taps if torch.compiler.is_compiling() else filter_grouped
-    with full_precision(features):
-        return chosen(features.float(), kernels.float())
 
 
 class KernelGenerator(nn.Module):
@@ -136,7 +93,7 @@ class AlignmentBlock(nn.Module):
 
     def forward(self, features: Tensor, kernels: list[Tensor]) -> Tensor:
         """Return the features moved by up to 3 positions."""
-        filtered = torch.cat([filter_each(features, kernel) for kernel in kernels], 1)
-        mixed = F.relu(self.bn(self.conv(filtered)))
+        filtered = dynamic_conv(features, kernels, self.conv.weight, self.conv.bias)
+        mixed = F.relu(self.bn(filtered))
         moved: Tensor = mixed * self.attention(mixed)
         return moved

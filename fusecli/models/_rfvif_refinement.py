@@ -4,45 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-EPSILON = 1e-6
-
-
-def length(features: Tensor) -> Tensor:
-    """Return the length of each pixel's feature vector, (B, 1, H, W), a little above 0."""
-    return torch.linalg.vector_norm(features, dim=1, keepdim=True) + EPSILON
-
-
-def local_similarity(
-    features: Tensor, guide: Tensor, window: int = 5, temperature: float = 1.0
-) -> Tensor:
-    """Return at each pixel the mean of its neighbours, each weighed by its likeness to the guide.
-
-    The weights are the softmax of the cosines between the neighbours' features and the guide at
-    the pixel. They are summed shift by shift, because unfolded neighbourhoods would take
-    window x window times the memory. Cosines do not exceed 1, which is therefore taken off before
-    exponentiation in place of the largest one.
-
-    Args:
-        features: (B, C, H, W), repeated beyond the border: zeros would darken it.
-        guide: (B, C, H, W).
-        window: Edge of the neighbourhood in pixels, odd.
-        temperature: Divides the cosines. At 1 the weights differ by e^2 at most and the result is
-            close to a plain mean.
-    """
-    height, width = features.shape[-2:]
-    edge = window // 2
-    around = F.pad(features, (edge, edge, edge, edge), mode="replicate")
-    inverse = 1 / length(around)
-    direction = guide / (length(guide) * temperature)
-    total, weights = torch.zeros_like(features), torch.zeros_like(features[:, :1])
-    for row in range(window):
-        for column in range(window):
-            shifted = (..., slice(row, row + height), slice(column, column + width))
-            cosine = (around[shifted] * direction).sum(1, keepdim=True) * inverse[shifted]
-            weight = torch.exp(cosine - 1 / temperature)
-            total = total + weight * around[shifted]
-            weights = weights + weight
-    return total / weights
+from fusecli.ops.local_similarity import length, local_similarity
 
 
 def laplacian(image: Tensor) -> Tensor:

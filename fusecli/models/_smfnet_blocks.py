@@ -1,14 +1,13 @@
 """Blocks of SMFNet. All keep height and width; maps are (B, channels, H, W).
 
-Attention here is transposed: it weighs channels against each other by their product over the
-whole image, so that its cost grows with H x W and not with its square.
+Attention here is transposed: see `fusecli.ops.transposed_attention`.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fusecli.models._precision import full_precision
+from fusecli.ops.transposed_attention import transposed_attention
 
 WIDTH = 64
 HEADS = 8
@@ -29,42 +28,6 @@ class ChannelNorm(nn.Module):
         return normal.permute(0, 3, 1, 2)
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, temperature: Tensor, output: nn.Conv2d) -> Tensor:
-    """Return multi-head attention of channels over channels, projected.
-
-    Queries and keys count with unit length along H x W. The lengths divide their small product
-    instead of the maps, and the attention is multiplied into the projection, so that each map is
-    read once. One product of all channels is several times faster than one for each head, whose
-    blocks are then cut from its diagonal.
-
-    Args:
-        q: (B, C, H, W).
-        k: The same shape.
-        v: The same shape.
-        temperature: (heads, 1, 1), multiplies the cosines.
-        output: 1x1 convolution C to C.
-    """
-    batch, channels, height, width = v.shape
-    heads = temperature.shape[0]
-    size = channels // heads
-    with full_precision(q):
-        q, k = (t.float().reshape(batch, channels, height * width) for t in (q, k))
-        lengths = [
-            torch.linalg.vector_norm(t, dim=2, keepdim=True).clamp_min(1e-12) for t in (q, k)
-        ]
-        cosines = (q @ k.mT) / (lengths[0] * lengths[1].mT)
-        blocks = cosines.reshape(batch, heads, size, heads, size).diagonal(dim1=1, dim2=3)
-        blocks = blocks.permute(0, 3, 1, 2)  # (B, heads, size, size)
-        attention = torch.softmax(blocks * temperature, -1)
-        split = output.weight.reshape(channels, heads, size).permute(1, 0, 2)
-        mixing = (split @ attention).permute(0, 2, 1, 3).reshape(batch, channels, channels)
-    pixels = v.permute(0, 2, 3, 1).reshape(batch, height * width, channels)
-    mixed = torch.matmul(pixels, mixing.mT.to(pixels.dtype))
-    if output.bias is not None:
-        mixed = mixed + output.bias
-    return mixed.reshape(batch, height, width, channels).permute(0, 3, 1, 2)
-
-
 class SelfAttention(nn.Module):
     """Transposed self-attention (MDTA), its spatial convolution depthwise or dense."""
 
@@ -81,7 +44,8 @@ class SelfAttention(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Return what each channel gathers from the others."""
         q, k, v = self.spatial(self.qkv(features)).chunk(3, 1)
-        return attend(q, k, v, self.temperature, self.output)
+        weight, bias = self.output.weight, self.output.bias
+        return transposed_attention(q, k, v, self.temperature, weight, bias)
 
 
 class CrossAttention(nn.Module):
@@ -100,7 +64,8 @@ class CrossAttention(nn.Module):
         """Return `operand` with its channels mixed as `guide` asks."""
         q = self.q_spatial(self.q(guide))
         k, v = self.kv_spatial(self.kv(operand)).chunk(2, 1)
-        return attend(q, k, v, self.temperature, self.output)
+        weight, bias = self.output.weight, self.output.bias
+        return transposed_attention(q, k, v, self.temperature, weight, bias)
 
 
 class LocalFeedForward(nn.Module):

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fusecli.models._smfnet_blocks import WIDTH
+from fusecli.ops.graph_step import graph_step
 
 DILATIONS = (4, 8, 16)
 ROUNDS = 2  # of the exchange between modalities, and of the passing within each
@@ -51,35 +52,17 @@ class Modality(nn.Module):
         """Return the three nodes: the same features seen at three distances."""
         return [node(shallow) for node in self.nodes]
 
-    def passing(self, nodes: list[Tensor]) -> list[Tensor]:
-        """Return the nodes after one round of messages, all from the old values.
-
-        An edge is a linear map of a difference, taken here as the difference of two maps: one pass
-        over each node instead of two over each pair.
-        """
-        maps = [self.edge(node) for node in nodes]
-        updated = []
-        for index, node in enumerate(nodes):
-            first, second = (other for other in range(len(nodes)) if other != index)
-            ends = torch.cat([maps[first][:, :1], maps[second][:, 1:]], 1)
-            edges = torch.sigmoid(maps[index] - ends)
-            message = self._weigh(nodes[first], nodes[second], edges)
-            updated.append(self.update(message, node))
-        return updated
-
-    def update(self, message: Tensor, state: Tensor) -> Tensor:
-        """Return a node after a message, through a gated recurrent unit."""
-        reset, update = torch.sigmoid(self.gates(torch.cat([message, state], 1))).chunk(2, 1)
-        candidate = torch.tanh(self.candidate(torch.cat([message, reset * state], 1)))
-        change = state + update * (candidate - state)
-        return state + self.gamma.to(state.dtype) * change
-
-    def _weigh(self, first: Tensor, second: Tensor, edges: Tensor) -> Tensor:
-        """Return the sum of two neighbours under (B, 2, H, W) edges."""
-        if not self.interleaved:
-            return first * edges[:, :1] + second * edges[:, 1:]
-        pairs = (first + second).unflatten(1, (WIDTH // 2, 2))
-        return (pairs * edges.unsqueeze(1)).flatten(1, 2)
+    def passing(self, nodes: list[Tensor], rounds: int = 1) -> list[Tensor]:
+        """Return the nodes after some rounds of messages."""
+        return graph_step(
+            nodes,
+            self.edge,
+            self.gates,
+            self.candidate,
+            self.gamma,
+            interleaved=self.interleaved,
+            rounds=rounds,
+        )
 
 
 class Graph(nn.Module):
@@ -98,9 +81,10 @@ class Graph(nn.Module):
         pairs = list(zip(self.ir.start(shallow_ir), self.vis.start(shallow_vis), strict=True))
         for _ in range(ROUNDS):
             pairs = [self._exchange(ir, vis) for ir, vis in pairs]
-        of_ir, of_vis = (list(nodes) for nodes in zip(*pairs, strict=True))
-        for _ in range(ROUNDS):
-            of_ir, of_vis = self.ir.passing(of_ir), self.vis.passing(of_vis)
+        of_ir, of_vis = (
+            side.passing(list(nodes), ROUNDS)
+            for side, nodes in zip((self.ir, self.vis), zip(*pairs, strict=True), strict=True)
+        )
         return self.ir.merge(torch.cat(of_ir, 1)), self.vis.merge(torch.cat(of_vis, 1))
 
     def join(self, ir: Tensor, vis: Tensor) -> Tensor:

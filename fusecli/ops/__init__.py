@@ -78,9 +78,15 @@ def eager_reason(tensors: Sequence[Tensor], backward: bool) -> str | None:
     """Return why only the plain version can take these tensors, or None."""
     if any(tensor.dtype == torch.float64 for tensor in tensors):
         return "float64 is plain only"
-    if not backward and torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
+    if not backward and needs_gradient(*tensors):
         return "it needs a gradient, and the fast path has none"
     return None
+
+
+def needs_gradient(*tensors: Tensor | None) -> bool:
+    """Return whether a result of these tensors will be differentiated."""
+    present = (tensor for tensor in tensors if tensor is not None)
+    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in present)
 
 
 def kernel_reason(device: torch.device, mode: str) -> str | None:
@@ -117,15 +123,16 @@ def full_precision(tensor: Tensor) -> AbstractContextManager[object]:
 
     Where autocast is off it does nothing at all, so that an exported graph has no trace of it.
     """
-    device = tensor.device.type
-    if torch.is_autocast_enabled(device):
-        return torch.autocast(device, enabled=False)
+    if _narrows(tensor):
+        return torch.autocast(tensor.device.type, enabled=False)
     return nullcontext()
 
 
 def working_dtype(tensor: Tensor) -> torch.dtype:
     """Return the type that autocast narrows to on the device of `tensor`; without it, its own."""
+    return torch.get_autocast_dtype(tensor.device.type) if _narrows(tensor) else tensor.dtype
+
+
+def _narrows(tensor: Tensor) -> bool:
     device = tensor.device.type
-    if torch.is_autocast_enabled(device):
-        return torch.get_autocast_dtype(device)
-    return tensor.dtype
+    return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
+from fusecli.ops import choose
+
 Mode = Literal["nearest", "linear", "cubic"]
 Border = Literal["zeros", "replicate", "reflect"]
 
@@ -60,6 +62,15 @@ def resample(
     Returns:
         (B, C, H', W') in the type of the image.
     """
+    blocked = None if mode == "linear" else "only linear resampling has a kernel"
+    if choose("resample", [image, field], blocked=blocked) == "triton":
+        from fusecli.ops.kernels.resample import resample_triton
+
+        return resample_triton(image, field, border, fill)
+    return _reference(image, field, mode, border, fill)
+
+
+def _reference(image: Tensor, field: Tensor, mode: Mode, border: Border, fill: float) -> Tensor:
     dtype = torch.float64 if image.dtype == torch.float64 else torch.float32
     batch = max(image.shape[0], field.shape[0])
     height, width = image.shape[-2:]
@@ -102,6 +113,10 @@ def integrate(velocity: Tensor, steps: int = 7, border: Border = "zeros") -> Ten
     Source:
         Arsigny et al., A log-Euclidean framework for statistics on diffeomorphisms, MICCAI 2006.
     """
+    if choose("integrate", [velocity]) == "triton":
+        from fusecli.ops.kernels.resample import integrate_triton
+
+        return integrate_triton(velocity, steps, border)
     displacement = velocity / 2**steps
     for _ in range(steps):
         displacement = displacement + resample(displacement, displacement, border=border)

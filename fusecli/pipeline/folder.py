@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Iterator
-from contextlib import nullcontext
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from fusecli import checkpoint, ops
+from fusecli.errors import MissingError
 from fusecli.pipeline import stream
 from fusecli.pipeline.fusing import FusePair, Rules
-from fusecli.pipeline.inference import Fuser, InferenceWorker, Tiling
+from fusecli.pipeline.inference import Fuser, InferenceWorker, Tiling, fuse_one
 from fusecli.pipeline.manifest import Manifest, Record
 from fusecli.pipeline.outputs import remove_leftovers
 from fusecli.pipeline.planning import Job, Plan
-from fusecli.report import Reporter, RunReport
+from fusecli.report import Outcome, Reporter, RunReport
 from fusecli.runtime import Runtime
 
 
@@ -30,6 +33,8 @@ class Engine:
         batch_size: Pairs of equal size in one forward pass.
         tiling: See `Tiling`.
         seed: For `--weights random`.
+        backend: Name of the joblib backend.
+        pool: What it does with work; None for threads here.
     """
 
     model: str
@@ -38,6 +43,8 @@ class Engine:
     batch_size: int = 1
     tiling: Tiling = Tiling()
     seed: int = 0
+    backend: str = "threading"
+    pool: stream.Pool | None = None
 
 
 class FusingRun:
@@ -102,25 +109,22 @@ class FusingRun:
                 "sha256": loaded.sha256,
                 "licence": loaded.licence,
             },
-            "runtime": runtime.as_dict(),
+            "runtime": runtime.as_dict() | {"backend": engine.backend},
         }
-        with self.manifest or nullcontext():
+        with self.manifest or nullcontext(), self._work() as work:
             remove_leftovers(path for job in jobs for path in self._files(job))
-            worker = self._worker()
-            try:
-                stream.run(
-                    jobs,
-                    FusePair(worker, self.rules),
-                    report=report,
-                    reporter=reporter,
-                    manifest=self.manifest,
-                    total=len(jobs),
-                    # besides the readers and writers, one thread waits for each pair in a network
-                    threads=runtime.jobs + engine.batch_size * len(runtime.devices),
-                    fail_fast=fail_fast,
-                )
-            finally:
-                worker.close()
+            stream.run(
+                jobs,
+                work,
+                report=report,
+                reporter=reporter,
+                manifest=self.manifest,
+                total=len(jobs),
+                # besides the readers and writers, one thread waits for each pair in a network
+                threads=runtime.jobs + engine.batch_size * len(runtime.devices),
+                fail_fast=fail_fast,
+                pool=engine.pool,
+            )
         for name, why in ops.taken().items():
             reporter.detail(f"{name}: {why}")
         return report
@@ -131,17 +135,71 @@ class FusingRun:
         if self.rules.compare_folder is not None:
             yield str(self.rules.compare_folder / f"{job.key}.png")
 
-    def _worker(self) -> InferenceWorker:
-        fusers = [
-            Fuser(
-                self.loaded.network,
-                self.loaded.spec,
-                self.loaded.options,
-                device=device,
-                dtype=self.engine.runtime.dtype,
-                tone=self.rules.tone,
-                tiling=self.engine.tiling,
+    @contextmanager
+    def _work(self) -> Iterator[stream.Work]:
+        if self.engine.pool is not None:
+            yield FuseElsewhere(self.engine, self.rules, self.loaded.sha256)
+            return
+        worker = InferenceWorker(
+            _fusers(self.loaded, self.engine, self.rules), self.engine.batch_size
+        )
+        try:
+            yield FusePair(worker, self.rules)
+        finally:
+            worker.close()
+
+
+# Workers of Dask are threads of one process, and random weights come from torch's global numbers.
+_LOADING = threading.Lock()
+
+
+class FuseElsewhere:
+    """`FusePair` in another process: it takes the place of a network, which is loaded there.
+
+    Args:
+        engine: The network.
+        rules: Of the pixels.
+        sha256: Of the weights that this run is made with.
+    """
+
+    def __init__(self, engine: Engine, rules: Rules, sha256: str | None) -> None:
+        self.engine, self.rules, self.sha256 = replace(engine, pool=None), rules, sha256
+        self._work: FusePair | None = None
+
+    def __call__(self, job: Job) -> Outcome:
+        """Read, fuse and write one pair.
+
+        Raises:
+            MissingError: The weights there are not those here (`weights.differ`).
+        """
+        if self._work is None:
+            self._work = self._loaded()
+        return self._work(job)
+
+    def _loaded(self) -> FusePair:
+        engine = self.engine
+        with _LOADING:
+            loaded = checkpoint.load(engine.model, engine.weights, seed=engine.seed)
+        if loaded.sha256 != self.sha256:
+            raise MissingError(
+                f"this worker has other weights of {engine.model}: {loaded.sha256}",
+                code="weights.differ",
+                hint="install the same fusecli everywhere, or name a shared file with --weights",
             )
-            for device in self.engine.runtime.devices
-        ]
-        return InferenceWorker(fusers, self.engine.batch_size)
+        (fuser, *_) = _fusers(loaded, engine, self.rules)
+        return FusePair(partial(fuse_one, fuser), self.rules)
+
+
+def _fusers(loaded: checkpoint.Loaded, engine: Engine, rules: Rules) -> list[Fuser]:
+    return [
+        Fuser(
+            loaded.network,
+            loaded.spec,
+            loaded.options,
+            device=device,
+            dtype=engine.runtime.dtype,
+            tone=rules.tone,
+            tiling=engine.tiling,
+        )
+        for device in engine.runtime.devices
+    ]

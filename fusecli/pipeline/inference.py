@@ -209,6 +209,19 @@ class Fused:
     ms: float
 
 
+def fuse_one(fuser: Fuser, ir: np.ndarray, vis: np.ndarray) -> Fused:
+    """Return the fused luma of one pair, run in the thread that asks.
+
+    Args:
+        fuser: The network.
+        ir: (H, W) float32 in 0..1.
+        vis: The same shape.
+    """
+    start = time.perf_counter()
+    fused = fuser(torch.from_numpy(ir)[None, None], torch.from_numpy(vis)[None, None])
+    return Fused(fused[0, 0].numpy(), 1000 * (time.perf_counter() - start))
+
+
 class InferenceWorker:
     """Threads, one per device, that run batches of equal-sized pairs for any number of callers.
 

@@ -33,6 +33,10 @@ class Item(Protocol):
         ...
 
 
+Work = Callable[[Any], Outcome]
+Pool = Callable[[Work, Iterator[Item]], Iterator[tuple[Item, Outcome]]]
+
+
 class Stop:
     """Set when no further item may start: by a signal, or by `--fail-fast`."""
 
@@ -67,7 +71,7 @@ def graceful_stop() -> Iterator[Stop]:
 
 def run(
     items: Iterable[Any],
-    work: Callable[[Any], Outcome],
+    work: Work,
     *,
     report: RunReport,
     reporter: Reporter,
@@ -75,6 +79,7 @@ def run(
     threads: int = 1,
     fail_fast: bool = False,
     manifest: Manifest | None = None,
+    pool: Pool | None = None,
 ) -> RunReport:
     """Apply `work` to every item and count what became of each.
 
@@ -88,6 +93,7 @@ def run(
         fail_fast: Start no further item after the first failure.
         manifest: Records each item before its files get their names, and knows which items are
             up to date; then items need `out` and `inputs` too.
+        pool: Where the work is done; threads of this process unless it says otherwise.
 
     Returns:
         `report`, with counts, times and the signal that ended the run, if one did.
@@ -99,15 +105,8 @@ def run(
     if manifest is not None:
         items, work, settle = manifest.tasks(items), manifest.careful(work), manifest.settle
 
+    detailed = reporter.verbose > 1
     with graceful_stop() as stop, reporter.progress(report.command, total) as progress:
-
-        def attempt(item: Item) -> tuple[Item, Outcome]:
-            try:
-                return item, work(item)
-            except Exception as error:  # one bad pair must not end a run of a million
-                stop.requested = stop.requested or fail_fast
-                failure = as_failure(error, reporter.verbose > 1)
-                return item, Outcome(item.key, "failed", error=failure)
 
         def until_stopped() -> Iterator[Item]:
             nonlocal taken
@@ -117,6 +116,51 @@ def run(
                 taken += 1
                 yield item
 
+        def alarmed(item: Any) -> Outcome:
+            try:
+                return work(item)
+            except Exception:
+                stop.requested = True  # at once: other threads would take many items until we look
+                raise
+
+        if pool is None:
+            outcomes = in_threads(threads, detailed)(
+                alarmed if fail_fast else work, until_stopped()
+            )
+        else:
+            outcomes = pool(work, until_stopped())
+        try:
+            for item, outcome in outcomes:
+                stop.requested = stop.requested or (fail_fast and outcome.error is not None)
+                outcome = settle(item, outcome)
+                report.add(outcome)
+                progress.item(outcome)
+                reporter.item(outcome)
+        except BaseException as error:
+            stop.requested = True
+            for _, outcome in outcomes:  # what is in flight is dropped without a trace
+                discard(outcome.parts)
+            # The signal that asked us to stop may have ended worker processes first.
+            if stop.signal is None or not isinstance(error, Exception):
+                raise
+    report.signal = stop.signal
+    report.found = report.found or taken
+    report.seconds = time.monotonic() - start
+    return report
+
+
+def attempt(work: Work, item: Item, detailed: bool = False) -> tuple[Item, Outcome]:
+    """Return an item with what became of it; one bad pair must not end a run of a million."""
+    try:
+        return item, work(item)
+    except Exception as error:
+        return item, Outcome(item.key, "failed", error=as_failure(error, detailed))
+
+
+def in_threads(threads: int, detailed: bool = False) -> Pool:
+    """Return the pool that works on `threads` items at a time in this process."""
+
+    def run(work: Work, items: Iterator[Item]) -> Iterator[tuple[Item, Outcome]]:
         parallel = Parallel(
             n_jobs=threads,
             backend="threading",
@@ -124,22 +168,12 @@ def run(
             pre_dispatch=threads,
             batch_size=1,
         )
-        outcomes = parallel(delayed(attempt)(item) for item in until_stopped())
-        try:
-            for item, outcome in outcomes:
-                outcome = settle(item, outcome)
-                report.add(outcome)
-                progress.item(outcome)
-                reporter.item(outcome)
-        except BaseException:
-            stop.requested = True
-            for _, outcome in outcomes:  # what is in flight is dropped without a trace
-                discard(outcome.parts)
-            raise
-    report.signal = stop.signal
-    report.found = report.found or taken
-    report.seconds = time.monotonic() - start
-    return report
+        outcomes: Iterator[tuple[Item, Outcome]] = parallel(
+            delayed(attempt)(work, item, detailed) for item in items
+        )
+        return outcomes
+
+    return run
 
 
 def _place(item: Item, outcome: Outcome) -> Outcome:
