@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 
@@ -283,7 +284,7 @@ class Scorer:
         """Return the grey and the colour plane; they are one where there is no colour."""
         rule = {"ir": self.rules.ir_range, "vis": self.rules.vis_range}.get(name, "dtype")
         limits = images.limits(picture.pixels, rule, picture.invalid)
-        grey = self._plane(grey_levels(images.luma(picture.pixels), limits, picture.invalid))
+        grey = self._plane(grey_levels(luma(picture.pixels), limits, picture.invalid))
         if picture.pixels.ndim == 2:
             return grey, grey
         return grey, self._plane(grey_levels(picture.pixels, limits, picture.invalid))
@@ -311,6 +312,17 @@ def _size(picture: Picture) -> tuple[int, int]:
     return picture.pixels.shape[0], picture.pixels.shape[1]
 
 
+def luma(pixels: np.ndarray) -> np.ndarray:
+    """Return the BT.601 luma as the published evaluators take it: OpenCV's, in float32.
+
+    One colour in a thousand has a luma half-way between two levels, and its last bit decides.
+    """
+    if pixels.ndim == 2:
+        return pixels
+    grey: np.ndarray = cv2.cvtColor(pixels.astype(np.float32), cv2.COLOR_RGB2GRAY)
+    return grey
+
+
 def grey_levels(
     pixels: np.ndarray, limits: tuple[float, float], invalid: np.ndarray | None = None
 ) -> np.ndarray:
@@ -331,7 +343,8 @@ def grey_levels(
             levels = np.rint(np.clip(levels, 0, 255, out=levels), out=levels)
         else:
             levels = 255 * (pixels > low).astype(np.float64)
-    levels[~np.isfinite(pixels)] = 0
+    if pixels.dtype.kind == "f":
+        levels[~np.isfinite(pixels)] = 0
     if invalid is not None:
         levels[invalid] = 0
     return levels
