@@ -79,6 +79,27 @@ _fusecli_value() {
         "train --seed") : ;;
         "train --progress") words='auto bar plain jsonl none' ;;
         "train --config") paths=-f ;;
+        "eval --metrics") words='standard vifb rfn-nest smfnet linfeng liu fast all' list=1 ;;
+        "eval --reference") paths=-d ;;
+        "eval --compute") words='luma rgb' ;;
+        "eval --ir-range") words='auto dtype' ;;
+        "eval --vis-range") words='auto dtype' ;;
+        "eval --out" | "eval -o") paths=-d ;;
+        "eval --table") words='text csv md latex html' ;;
+        "eval --plots") words='none box curves bars radar contact zoom' list=1 ;;
+        "eval --roi") : ;;
+        "eval --fail-under") : ;;
+        "eval --pairs") paths=-f ;;
+        "eval --limit") : ;;
+        "eval --ir-suffix") : ;;
+        "eval --vis-suffix") : ;;
+        "eval --pair-regex") : ;;
+        "eval --pair-by") words='key order' ;;
+        "eval --unpaired") words='error skip' ;;
+        "eval --jobs" | "eval -j") : ;;
+        "eval --device") words='auto cpu cuda' ;;
+        "eval --progress") words='auto bar plain jsonl none' ;;
+        "eval --config") paths=-f ;;
         "export --out" | "export -o") paths=-f ;;
         "export --format") words='onnx pt2 safetensors' ;;
         "export --weights") paths=-f ;;
@@ -102,6 +123,9 @@ _fusecli_argument() {
         "fuse 1") paths=-f ;;
         "train 0") paths=-f ;;
         "train 1") paths=-f ;;
+        "eval 0") paths=-f ;;
+        "eval 1") paths=-f ;;
+        "eval "*) paths=-f ;;
         "export 0") words='mfeif reconet reconet-m-register reconet-plus reconet-u-register rfn-nest rfvif smfnet' ;;
         "models show 0") words='mfeif reconet reconet-m-register reconet-plus reconet-u-register rfn-nest rfvif smfnet' ;;
         "models verify "*) words='mfeif reconet reconet-m-register reconet-plus reconet-u-register rfn-nest rfvif smfnet' ;;
@@ -115,6 +139,7 @@ _fusecli_options() {
         "") echo '--version --install-completion --show-completion --help -h' ;;
         "fuse") echo '--model -m --weights --batch-size --tile --tile-overlap --compare --recursive -r --pairs --limit --ir-suffix --vis-suffix --pair-regex --pair-by --unpaired --out -o --overwrite --resume --checksum --manifest --name --format --quality --ir-range --vis-range --range-scope --out-dtype --tone --chroma --alpha --fit --grid --ir-luma --metadata --jobs -j --device --precision --seed --shard --backend --chunk --fail-fast --dry-run -n --json --print --print0 --progress --quiet -q --verbose -v --config --help -h' ;;
         "train") echo '--out -o --model -m --init --val-ir --val-vis --val-fraction --resume --overwrite --dry-run -n --set --stage --epochs --steps --max-time --batch-size --crop --lr --optimizer --schedule --warmup --accumulate --clip-grad --loss --misalign --no-augment --augment --eval-every --save-every --keep --log --deterministic --compile --devices --recursive -r --pairs --limit --ir-suffix --vis-suffix --pair-regex --pair-by --unpaired --jobs -j --device --precision --seed --json --print --print0 --progress --quiet -q --verbose -v --config --help -h' ;;
+        "eval") echo '--metrics --reference --compute --ir-range --vis-range --out -o --overwrite --table --plots --roi --fail-under --dry-run -n --recursive -r --pairs --limit --ir-suffix --vis-suffix --pair-regex --pair-by --unpaired --jobs -j --device --json --print --print0 --progress --quiet -q --verbose -v --config --help -h' ;;
         "export") echo '--out -o --format --weights --set --dynamic --size --opset --precision --embed-io --no-check --check --atol --rtol --overwrite --json --quiet -q --help -h' ;;
         "doctor") echo '--json --help -h' ;;
         "models") echo '--help -h' ;;
@@ -127,7 +152,7 @@ _fusecli_options() {
 
 _fusecli_commands() {
     case "$1" in
-        "") echo 'fuse train export doctor models' ;;
+        "") echo 'fuse train eval export doctor models' ;;
         "models") echo 'list show verify convert' ;;
     esac
 }

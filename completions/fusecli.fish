@@ -2,7 +2,7 @@
 
 # Whether the line so far names exactly this command; `-` stands for none.
 function __fusecli_at --argument-names wanted
-    set -l known 'fuse' 'train' 'export' 'doctor' 'models' 'models list' 'models show' 'models verify' 'models convert'
+    set -l known 'fuse' 'train' 'eval' 'export' 'doctor' 'models' 'models list' 'models show' 'models verify' 'models convert'
     set -l at
     for word in (commandline -opc)[2..-1]
         contains -- (string join -- ' ' $at $word) $known; and set at $at $word
@@ -19,6 +19,7 @@ end
 complete -c fusecli -f
 complete -c fusecli -n '__fusecli_at "-"' -a fuse -d 'Fuse every infrared/visible pair of two folders.'
 complete -c fusecli -n '__fusecli_at "-"' -a train -d 'Train or fine-tune a network by its recipe, or by yours.'
+complete -c fusecli -n '__fusecli_at "-"' -a eval -d 'Score fused images with the metrics papers use; compare methods.'
 complete -c fusecli -n '__fusecli_at "-"' -a export -d 'Write a network for other runtimes, and prove that it does the same there.'
 complete -c fusecli -n '__fusecli_at "-"' -a doctor -d 'Report the environment and common faults, and fuse one small pair.'
 complete -c fusecli -n '__fusecli_at "-"' -a models -d 'List, show, verify and convert networks and weights.'
@@ -130,6 +131,37 @@ complete -c fusecli -n '__fusecli_at "train"' -l verbose -s v -d 'More detail; -
 complete -c fusecli -n '__fusecli_at "train"' -l config -r -F -d 'TOML file with defaults.'
 complete -c fusecli -n '__fusecli_at "train"' -l help -s h -d 'Show this message and exit.'
 complete -c fusecli -n '__fusecli_at "train"' -F
+complete -c fusecli -n '__fusecli_at "eval"' -l metrics -r -f -a '(__fusecli_list standard vifb rfn-nest smfnet linfeng liu fast all)' -d 'Names (qabf), names with a convention (mi:nats), or groups: standard, vifb, rfn-nest, smfnet, linfeng, liu, fast, all.'
+complete -c fusecli -n '__fusecli_at "eval"' -l reference -r -f -a '(__fish_complete_directories)' -d 'Ground truth, for :reference metrics.'
+complete -c fusecli -n '__fusecli_at "eval"' -l compute -r -f -a 'luma rgb' -d 'On the luma, or on each channel and then the mean.'
+complete -c fusecli -n '__fusecli_at "eval"' -l ir-range -r -f -a 'auto dtype' -d 'What becomes 0..255 in infrared images: auto, dtype, LO:HI or pLO:pHI.'
+complete -c fusecli -n '__fusecli_at "eval"' -l vis-range -r -f -a 'auto dtype' -d 'What becomes 0..255 in visible images: auto, dtype, LO:HI or pLO:pHI.'
+complete -c fusecli -n '__fusecli_at "eval"' -l out -s o -r -f -a '(__fish_complete_directories)' -d 'Report folder; else tables to stdout.'
+complete -c fusecli -n '__fusecli_at "eval"' -l overwrite -d 'Replace a report.'
+complete -c fusecli -n '__fusecli_at "eval"' -l table -r -f -a 'text csv md latex html' -d 'text, csv, md, latex, html; repeatable.'
+complete -c fusecli -n '__fusecli_at "eval"' -l plots -r -f -a '(__fusecli_list none box curves bars radar contact zoom)' -d 'none, or of box, curves, bars, radar, contact, zoom; needs the extra report.'
+complete -c fusecli -n '__fusecli_at "eval"' -l roi -r -f -d 'Region that pictures magnify.'
+complete -c fusecli -n '__fusecli_at "eval"' -l fail-under -r -f -d 'Exit 6 when the mean of any method is worse; repeatable.'
+complete -c fusecli -n '__fusecli_at "eval"' -l dry-run -s n -d 'List what would be scored; write nothing.'
+complete -c fusecli -n '__fusecli_at "eval"' -l recursive -s r -d 'Descend into folders.'
+complete -c fusecli -n '__fusecli_at "eval"' -l pairs -r -F -d 'Pair list (.csv, .tsv, .jsonl, - for stdin) with columns ir, vis and optionally name, in place of IR and VIS.'
+complete -c fusecli -n '__fusecli_at "eval"' -l limit -r -f -d 'Stop after the first N pairs by key.'
+complete -c fusecli -n '__fusecli_at "eval"' -l ir-suffix -r -f -d 'End of infrared names to leave out.'
+complete -c fusecli -n '__fusecli_at "eval"' -l vis-suffix -r -f -d 'End of visible names to leave out.'
+complete -c fusecli -n '__fusecli_at "eval"' -l pair-regex -r -f -d 'Its first group (or group \'key\') in the relative path is the key.'
+complete -c fusecli -n '__fusecli_at "eval"' -l pair-by -r -f -a 'key order' -d 'Match by key or by sorted place.'
+complete -c fusecli -n '__fusecli_at "eval"' -l unpaired -r -f -a 'error skip' -d 'What to do about files without a partner.'
+complete -c fusecli -n '__fusecli_at "eval"' -l jobs -s j -r -f -d 'Images scored at the same time.'
+complete -c fusecli -n '__fusecli_at "eval"' -l device -r -f -a 'auto cpu cuda' -d 'auto, cpu, cuda or cuda:N.'
+complete -c fusecli -n '__fusecli_at "eval"' -l json -d 'One JSON document on stdout.'
+complete -c fusecli -n '__fusecli_at "eval"' -l print -d 'Each written path on stdout.'
+complete -c fusecli -n '__fusecli_at "eval"' -l print0 -d 'The same, NUL-separated.'
+complete -c fusecli -n '__fusecli_at "eval"' -l progress -r -f -a 'auto bar plain jsonl none' -d 'On standard error.'
+complete -c fusecli -n '__fusecli_at "eval"' -l quiet -s q -d 'Errors only.'
+complete -c fusecli -n '__fusecli_at "eval"' -l verbose -s v -d 'More detail; -vv adds tracebacks.'
+complete -c fusecli -n '__fusecli_at "eval"' -l config -r -F -d 'TOML file with defaults.'
+complete -c fusecli -n '__fusecli_at "eval"' -l help -s h -d 'Show this message and exit.'
+complete -c fusecli -n '__fusecli_at "eval"' -F
 complete -c fusecli -n '__fusecli_at "export"' -l out -s o -r -F -d 'File to write.'
 complete -c fusecli -n '__fusecli_at "export"' -l format -r -f -a 'onnx pt2 safetensors' -d 'Kind of file.'
 complete -c fusecli -n '__fusecli_at "export"' -l weights -r -F -d 'File, name, or random.'
