@@ -14,8 +14,9 @@ from fusecli.errors import InputError
 from fusecli.pipeline.moving import Resampling, move, soft_edge
 from fusecli.registration import score
 from fusecli.registration.estimate import Estimate, estimate
+from fusecli.registration.features import rescale
 from fusecli.registration.transform import Transform, check_sizes, load
-from fusecli.warping import Matrix, inside
+from fusecli.warping import Matrix, field_matrix, inside
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Alignment:
     Args:
         method: One of `registration.METHODS`.
         transform: One of `registration.TRANSFORMS`.
-        start: Fixed-to-moving matrix to begin from.
+        start: Transform to begin from; its matrix, for the size of the images at hand.
         max_side: Longer side of the working images.
         min_gain: Rise of the agreement below which a result is refused.
         stored: A transform file, or a folder of them by key: nothing is estimated then.
@@ -35,7 +36,7 @@ class Alignment:
 
     method: str = "auto"
     transform: str = "auto"
-    start: Matrix | None = None
+    start: Transform | None = None
     max_side: int = 1024
     min_gain: float = 0.0
     stored: Path | None = None
@@ -64,11 +65,20 @@ class Alignment:
             moving.astype(np.float32, copy=False),
             method=self.method,
             transform=self.transform,
-            start=self.start,
+            start=self.start_for(fixed.shape, moving.shape),
             max_side=self.max_side,
             min_gain=self.min_gain,
         )
         return self._checked(as_transform(found, key, fixed.shape, moving.shape), found.refusal)
+
+    def start_for(self, fixed: Sequence[int], moving: Sequence[int]) -> Matrix | None:
+        """Return the matrix to begin from, for images of these sizes; None to begin anywhere."""
+        if self.start is None:
+            return None
+        matrix = self.start.matrix
+        if matrix is None:
+            matrix = field_matrix(self.start.displacement())
+        return rescale(matrix, (self.start.fixed_size, fixed), (self.start.moving_size, moving))
 
     def digest(self) -> str:
         """Return a hash of the stored transforms, for the record of a run; empty without."""

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from fusecli.errors import InputError
+from fusecli.registration.blocks import Points
 from fusecli.registration.estimate import Estimate
 from fusecli.registration.features import Image, carry, fit_size, places
 from fusecli.registration.refine import fit
@@ -31,7 +32,7 @@ class Rig:
         self.fixed, self.moving = (fixed[0], fixed[1]), (moving[0], moving[1])
         self.dense = transform == "dense"
         self.shape = "affine" if transform in ("auto", "dense") else transform
-        self.corners: list[np.ndarray] = []
+        self.corners: list[Points] = []
         self.fields: list[Image] = []
         self.accepted: list[Estimate] = []
         self.seen = 0
@@ -70,12 +71,12 @@ class Rig:
         nothing = Estimate(laid, None, self.shape, "rig", 0.0, 0.0, 0.0)
         if not self.accepted:
             return replace(nothing, refusal=f"none of {self.seen} pairs could be registered")
-        middle = np.median(self.corners, axis=0).astype(np.float64)
+        middle: Points = np.median(np.stack(self.corners), axis=0)
         spread = float(
             np.median([np.linalg.norm(found - middle, axis=1).mean() for found in self.corners])
         )
         start = carry(laid, corners(self.fixed))
-        shifts = carry(np.linalg.inv(laid), middle) - corners(self.fixed)
+        shifts = carry(grid_scaling(self.moving, self.fixed), middle) - corners(self.fixed)
         matrix = laid @ fit(self.shape, corners(self.fixed), shifts, np.ones(len(start)))
         before, after, confidence = (
             float(np.median([getattr(found, name) for found in self.accepted]))
