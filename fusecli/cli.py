@@ -77,8 +77,11 @@ def run(arguments: list[str]) -> int:
         return stop.exit_code
     except (typer.Abort, KeyboardInterrupt):
         return 130
-    except BrokenPipeError:
-        # the reader of our output has left; keep Python's own flush at exit from complaining
+    except (BrokenPipeError, SystemExit) as stop:
+        # The reader of our output has left; Typer would end the process with 1 for that.
+        if isinstance(stop, SystemExit) and not isinstance(stop.__context__, BrokenPipeError):
+            raise
+        # keep Python's own flush at exit from complaining
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except typer.TyperException as error:

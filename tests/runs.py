@@ -2,6 +2,8 @@
 
 import json
 import os
+import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -40,18 +42,24 @@ def fuse(*arguments: str | Path) -> int:
 
 def in_child(action: Callable[[], object]) -> int:
     """Fork, run an action, and return the process id: a new run without the price of imports."""
-    torch.set_num_threads(1)  # a pool of threads does not survive the fork
+    one_thread()
     child = os.fork()
     if child:
         return child
     code = 70
     try:
-        quiet = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(quiet, 1)
-        os.dup2(quiet, 2)
-        code = int(action() or 0)
+        sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123
+        code = int(action() or 0)  # type: ignore[call-overload]
+    except BaseException:
+        os.write(2, traceback.format_exc().encode())
     finally:
         os._exit(code)
+
+
+def one_thread() -> None:
+    """Let torch and OpenCV start no threads, which would not survive a fork."""
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -223,6 +223,16 @@ def test_kernels_of_local_similarity_agree(
     assert closeness(narrow, other[0]) < 2e-2 * float(other[0].abs().max())
 
 
+def test_strips_of_local_similarity_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(similarity_op, "VALUES", 100)
+    features, guide = uneven(torch.randn(4, 3, 11, 9)).chunk(2)
+    result = similarity_op.local_similarity(features, guide)
+    assert "cache" in ops.taken()["local_similarity"]
+    assert closeness(result, similarity_op.reference(features, guide, 5, 1.0)) < 1e-6
+    similarity_op.local_similarity(features.requires_grad_(), guide).sum().backward()
+    assert features.grad is not None
+
+
 # --- dynamic convolution ----------------------------------------------------------------------
 
 
@@ -242,6 +252,20 @@ def dynamic(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
         return function(features, (a, b, c), *mixing)
 
     return flat
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_samples_of_dynamic_conv_agree(size: tuple[int, int, int]) -> None:
+    inputs = dynamic_inputs(size, 5)
+    expected = dynamic(dynamic_op.reference)(*inputs)
+    assert closeness(dynamic(dynamic_op.dynamic_conv)(*inputs), expected) < 1e-5
+    assert "sample" in ops.taken()["dynamic_conv"]
+    without_bias = dynamic(dynamic_op.dynamic_conv)(*inputs[:-1]) + inputs[-1][:, None, None]
+    assert closeness(without_bias, expected) < 1e-5
+    with torch.autocast("cpu", torch.bfloat16):
+        narrow = dynamic(dynamic_op.dynamic_conv)(*inputs)
+    assert narrow.dtype == torch.bfloat16
+    assert closeness(narrow, expected) < 2e-2 * float(expected.abs().max())
 
 
 @pytest.mark.parametrize(("size", "channels"), [((2, 1, 33), 16), ((1, 1, 1), 5), ((1, 3, 2), 32)])

@@ -78,9 +78,15 @@ def eager_reason(tensors: Sequence[Tensor], backward: bool) -> str | None:
     """Return why only the plain version can take these tensors, or None."""
     if any(tensor.dtype == torch.float64 for tensor in tensors):
         return "float64 is plain only"
-    if not backward and torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
+    if not backward and needs_gradient(*tensors):
         return "it needs a gradient, and the fast path has none"
     return None
+
+
+def needs_gradient(*tensors: Tensor | None) -> bool:
+    """Return whether a result of these tensors will be differentiated."""
+    present = (tensor for tensor in tensors if tensor is not None)
+    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in present)
 
 
 def kernel_reason(device: torch.device, mode: str) -> str | None:

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fusecli.ops import choose, full_precision
+from fusecli.ops import choose, full_precision, needs_gradient, working_dtype
 
 KERNEL_SIZES = (3, 5, 7)
 
@@ -37,6 +37,7 @@ def dynamic_conv(
         "dynamic_conv",
         [features, *kernels, mixing, bias],
         backward=True,
+        cpu=None if needs_gradient(features, *kernels, mixing, bias) else "sample by sample",
         blocked=_blocked(features, kernels, mixing),
     )
     if path == "triton":
@@ -44,6 +45,8 @@ def dynamic_conv(
 
         result: Tensor = DynamicConv.apply(features, *kernels, mixing, bias)
         return result
+    if path == "cpu":
+        return by_sample(features, kernels, mixing, bias)
     return reference(features, kernels, mixing, bias)
 
 
@@ -61,6 +64,28 @@ def _blocked(features: Tensor, kernels: Sequence[Tensor], mixing: Tensor) -> str
     if mixing.shape[0] != features.shape[1]:
         return "it changes the number of channels"
     return None
+
+
+def by_sample(
+    features: Tensor, kernels: Sequence[Tensor], mixing: Tensor, bias: Tensor | None = None
+) -> Tensor:
+    """Return what `reference` does, without leaving channels-last memory or stacking the maps."""
+    dtype = working_dtype(mixing)
+    channels, height, width = features.shape[1:]
+    matrices = [matrix.T.to(dtype) for matrix in mixing[:, :, 0, 0].chunk(len(kernels), 1)]
+    results = []
+    with full_precision(features):
+        start = mixing.new_zeros(len(mixing)) if bias is None else bias
+        for index, sample in enumerate(features.float().split(1)):
+            sample = sample.contiguous(memory_format=torch.channels_last)
+            total = start.to(dtype).expand(height * width, -1)
+            for kernel, matrix in zip(kernels, matrices, strict=True):
+                taps, edge = kernel[index].float()[:, None], kernel.shape[-1] // 2
+                filtered = F.conv2d(sample, taps, padding=edge, groups=channels)
+                rows = filtered.permute(0, 2, 3, 1).reshape(-1, channels)
+                total = torch.addmm(total, rows.to(dtype), matrix)
+            results.append(total.view(1, height, width, -1))
+    return torch.cat(results).permute(0, 3, 1, 2)
 
 
 def filter_each(features: Tensor, kernels: Tensor) -> Tensor:

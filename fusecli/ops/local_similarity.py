@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fusecli.ops import choose
+from fusecli.ops import choose, needs_gradient
 
 EPSILON = 1e-6
+VALUES = 262144  # of one map in a strip on a CPU
 
 
 def length(features: Tensor) -> Tensor:
@@ -37,12 +38,19 @@ def local_similarity(
     Source:
         Li et al., RFVIF, Information Fusion 95, 2023.
     """
-    path = choose("local_similarity", [features, guide], backward=True)
+    path = choose(
+        "local_similarity",
+        [features, guide],
+        backward=True,
+        cpu=None if needs_gradient(features, guide) else "rows that stay in the cache",
+    )
     if path == "triton":
         from fusecli.ops.kernels.local_similarity import LocalSimilarity
 
         result: Tensor = LocalSimilarity.apply(features, guide, window, temperature)
         return result
+    if path == "cpu":
+        return in_strips(features, guide, window, temperature)
     return reference(features, guide, window, temperature)
 
 
@@ -52,17 +60,35 @@ def reference(features: Tensor, guide: Tensor, window: int, temperature: float) 
     Cosines do not exceed 1, which is therefore taken off before exponentiation in place of the
     largest one.
     """
-    height, width = features.shape[-2:]
     edge = window // 2
     around = F.pad(features, (edge, edge, edge, edge), mode="replicate")
+    return _weighed(around, guide, window, temperature)
+
+
+def in_strips(features: Tensor, guide: Tensor, window: int, temperature: float) -> Tensor:
+    """Return what `reference` does, a few rows at a time."""
+    edge = window // 2
+    around = F.pad(features, (edge, edge, edge, edge), mode="replicate")
+    rows = max(1, VALUES // (features.shape[1] * features.shape[3]))
+    result = torch.empty_like(features)
+    for top in range(0, features.shape[2], rows):
+        strip = guide[:, :, top : top + rows]
+        seen = around[:, :, top : top + strip.shape[2] + 2 * edge]
+        result[:, :, top : top + rows] = _weighed(seen, strip, window, temperature)
+    return result
+
+
+def _weighed(around: Tensor, guide: Tensor, window: int, temperature: float) -> Tensor:
+    """Return the weighed means of features that reach half a window beyond the guide."""
+    height, width = guide.shape[-2:]
     inverse = 1 / length(around)
     direction = guide / (length(guide) * temperature)
-    total, weights = torch.zeros_like(features), torch.zeros_like(features[:, :1])
+    total, weights = torch.zeros_like(guide), torch.zeros_like(guide[:, :1])
     for row in range(window):
         for column in range(window):
             shifted = (..., slice(row, row + height), slice(column, column + width))
             cosine = (around[shifted] * direction).sum(1, keepdim=True) * inverse[shifted]
             weight = torch.exp(cosine - 1 / temperature)
-            total = total + weight * around[shifted]
+            total = torch.addcmul(total, weight, around[shifted])
             weights = weights + weight
     return total / weights
