@@ -239,7 +239,7 @@ def latex(board: Board) -> str:
     if -1 in board.shown:
         heads, keys = [*heads, "mean"], [*keys, r"rank $\downarrow$"]
     lines = [
-        rf"% mean over {len(board.keys)} images; needs \usepackage{{booktabs}}",
+        rf"% mean over {len(board.keys)} pairs; needs \usepackage{{booktabs}}",
         rf"\begin{{tabular}}{{l{'r' * len(heads)}}}",
         r"\toprule",
         f"Method & {' & '.join(heads)} \\\\",
@@ -292,7 +292,7 @@ def rich_table(board: Board, width: int) -> Table:
 
 
 def _new_table(board: Board) -> Table:
-    notes = [f"mean over {len(board.keys)} image{'s' if len(board.keys) != 1 else ''}"]
+    notes = [f"mean over {len(board.keys)} pair{'s' if len(board.keys) != 1 else ''}"]
     if len(board.methods) > 1:
         notes.append("* best" + (", + second best" if len(board.methods) > 2 else ""))
     return Table(

@@ -107,7 +107,7 @@ def _facts(facts: Mapping[str, str]) -> str:
 
 def _results(page: Page) -> str:
     parts = [f'<div class="wide">{tables.html(page.board)}</div>']
-    legend = f"Means over {len(page.board.keys)} images."
+    legend = f"Means over {len(page.board.keys)} pairs."
     if len(page.board.methods) > 1:
         legend += ' <span class="best">Best</span>'
         legend += ', <span class="second">second best</span>' if len(page.board.methods) > 2 else ""
@@ -286,8 +286,7 @@ def _method(page: Page) -> str:
         f'<dl class="conversion">{conversion}</dl>\n<div class="wide"><table class="definitions">'
         f"<thead><tr><th>metric</th><th></th><th>definition</th><th>source</th><th>version</th>"
         f"</tr></thead><tbody>{definitions}</tbody></table></div>\n"
-        f'<p class="note">Arithmetic in float64 on whole grey levels of 0..255. Cells are empty '
-        f"where a metric is not defined, and left out of its mean.</p>{command}\n"
+        f"{command}\n"
     )
 
 

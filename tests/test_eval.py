@@ -15,9 +15,13 @@ import torch
 from fusecli import plots, tables
 from fusecli.cli import run
 from fusecli.metrics import GROUPS, Plane, Scene, find, measure, select
+from fusecli.metrics.registration import quantile
 from fusecli.pipeline.scoring import grey_levels, name_methods
+from fusecli.pipeline.truth import misplacement
 from fusecli.plots import Shot
+from fusecli.registration.transform import Transform
 from fusecli.tables import Board
+from fusecli.warping import translation
 
 SIZE = (48, 60)
 
@@ -387,6 +391,82 @@ def test_without_a_folder_tables_are_the_product(folders, capsys):
     assert r"\begin{tabular}" in said.out and "scored 3" in said.err
 
 
+# ---- transforms
+
+
+def transforms(folder: Path, **matrices: np.ndarray) -> Path:
+    """Write one transform per key, on a grid of 40 x 60 pixels."""
+    for key, matrix in matrices.items():
+        made = Transform(key.strip("_"), "affine", matrix, (40, 60), (40, 60))
+        for path, data in made.files(folder / f"{key.strip('_')}.json"):
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            Path(path).write_bytes(data)
+    return folder
+
+
+def test_transforms_are_scored_by_their_distance_to_the_truth(folders, capsys):
+    still, away = np.eye(3), translation(30, 0)
+    truth = transforms(folders / "truth", _0=translation(2, 1), _1=still, _2=away)
+    mine = transforms(folders / "m", _0=translation(5, 5), _1=still, _2=translation(30, 20))
+    transforms(folders / "o" / "transforms", _0=translation(2, 1), _1=translation(2, 0), _2=away)
+    out = folders / "report"
+    document = scored(folders, capsys, f"mine={mine}", folders / "o", "--truth", truth, "-o", out)
+    assert document["exit_code"] == 0
+    found = {key: value["mean"] for key, value in document["metrics"]["mine"].items()}
+    assert found == pytest.approx({
+        "epe:mean": 25 / 3, "epe:median": 25 / 3, "epe:p95": 25 / 3, "corner:mean": 25 / 3,
+        "success:1": 1 / 3, "success:3": 1 / 3, "success:5": 2 / 3, "success:10": 2 / 3,
+        "auc:10": (0.5 + 1 + 0) / 3,
+    }, rel=1e-5)  # fmt: skip
+    assert document["metrics"]["o"]["epe:mean"]["mean"] == pytest.approx(2 / 3, rel=1e-5)
+    assert {row["key"] for row in read_csv((out / "per_image.csv").read_text())} == set("012")
+    page = (out / "report.html").read_text()
+    assert "Contact sheet" not in page and "true place lies inside" in page
+
+
+def test_distances_are_taken_where_the_truth_is_inside():
+    grow = np.diag([2.0, 2.0, 1.0])  # a quarter of the fixed pixels lies in the moving image
+    truth = Transform("x", "affine", grow, (40, 60), (40, 60))
+    off = misplacement(Transform("x", "affine", np.eye(3), (40, 60), (40, 60)), truth)
+    y, x = np.mgrid[:20, :30]
+    assert off.distances.numel() == 600
+    assert off.distances.mean().item() == pytest.approx(np.hypot(x, y).mean(), rel=1e-5)
+    assert off.corners.tolist() == pytest.approx([0, 59, np.hypot(59, 39), 39], rel=1e-5)
+    gone = Transform("x", "affine", translation(500, 0), (40, 60), (40, 60))
+    assert misplacement(gone, gone).distances.numel() == 0
+    nowhere = find("success:3").compute(misplacement(gone, gone))
+    assert torch.isnan(nowhere).all() and torch.isnan(quantile(torch.empty(0), 0.5))
+
+
+def test_quantiles_are_those_of_numpy():
+    values = torch.rand(101, dtype=torch.float64)
+    for share in (0, 0.5, 0.95, 0.333, 1):
+        assert quantile(values, share).item() == pytest.approx(np.quantile(values, share))
+
+
+def test_what_is_about_pictures_does_not_go_with_truth(folders, capsys):
+    for flags in (["--compute", "rgb"], ["--reference", folders / "a"]):
+        assert evaluate(folders, folders / "a", "--truth", folders / "b", *flags) == 2
+        assert "--truth scores transforms" in capsys.readouterr().err
+    assert evaluate(folders, folders / "a", "--truth", folders / "b") == 2
+    assert "a lacks 3" in capsys.readouterr().err
+    assert evaluate(folders, folders / "a", "--truth", folders / "nowhere") == 2
+    assert "no folder of transforms" in capsys.readouterr().err
+    assert evaluate(folders, folders / "a", "--metrics", "epe") == 2
+    assert "--truth DIR" in capsys.readouterr().err
+
+
+def test_a_transform_for_another_size_is_an_item_failure(folders, capsys):
+    truth = transforms(folders / "truth", _0=np.eye(3), _1=np.eye(3), _2=np.eye(3))
+    mine = transforms(folders / "m", _0=np.eye(3), _1=np.eye(3), _2=np.eye(3))
+    other = Transform("2", "affine", np.eye(3), (41, 60), (40, 60))
+    for path, data in other.files(mine / "2.json"):
+        Path(path).write_bytes(data)
+    document = scored(folders, capsys, mine, "--truth", truth)
+    assert document["exit_code"] == 3
+    assert document["failures"][0]["code"] == "register.size"
+
+
 # ---- tables
 
 
@@ -481,5 +561,5 @@ def test_a_crop_beyond_the_picture_is_black():
 def test_every_metric_group_of_the_help_exists():
     from fusecli.commands.eval import GROUPS as offered
 
-    assert set(offered) == {*GROUPS, "all"}
+    assert set(offered) == {*GROUPS, "all"} - {"registration"}
     assert find("en").key == "en:gray"

@@ -7,7 +7,7 @@ import importlib.util
 import math
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -29,11 +29,14 @@ from fusecli.errors import MissingError, UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from fusecli.io.pairs import Pair
     from fusecli.metrics import MetricSpec
     from fusecli.pipeline.reporting import Check, EvalReport, Layout
-    from fusecli.pipeline.scoring import Case
+    from fusecli.pipeline.scoring import Case, Scorer
+    from fusecli.pipeline.truth import TransformCase, TransformScorer
     from fusecli.plots import Region
     from fusecli.report import Reporter
+    from fusecli.runtime import Runtime
     from fusecli.tables import Board, Kind
 
 GROUPS = ("standard", "vifb", "rfn-nest", "smfnet", "linfeng", "liu", "fast", "all")
@@ -75,6 +78,15 @@ class Scoring:
         str | None,
         _flag(
             "Scoring", "--reference", metavar="DIR", help="Ground truth, for :reference metrics."
+        ),
+    ] = None
+    truth: Annotated[
+        str | None,
+        _flag(
+            "Scoring",
+            "--truth",
+            metavar="DIR",
+            help="True transforms; FUSED are then folders of transforms, scored by distance.",
         ),
     ] = None
     compute: Annotated[
@@ -176,15 +188,18 @@ def evaluate(
 
     [dim]fusecli eval ir/ vis/ out/[/]
     [dim]fusecli eval ir/ vis/ ours=out_a gff=out_b -o report/ --table latex --plots box,contact[/]
+    [dim]fusecli eval set/ir/ set/vis/ mine=est/transforms --truth set/truth[/]
     """
     reporter = talk.reporter()
     kinds, figures = _kinds(presentation.table), _figures(presentation)
     region = _region(presentation.roi)
+    _check_truth(scoring, presentation, figures)
     from fusecli.commands.pairing import select_pairs
     from fusecli.io.values import parse_range
     from fusecli.metrics import select
-    from fusecli.pipeline.reporting import EvalReport, Layout
-    from fusecli.pipeline.scoring import Rules, Scorer, match, name_methods, score
+    from fusecli.pipeline.reporting import EvalReport, Layout, publish
+    from fusecli.pipeline.scoring import name_methods, score
+    from fusecli.runtime import Runtime
 
     arguments = list(fused or ())
     if inputs.pairs is not None:  # then every positional is a method
@@ -193,43 +208,81 @@ def evaluate(
     for rule in (scoring.ir_range, scoring.vis_range):
         parse_range(rule)
     methods = name_methods(arguments)
-    images = ("ir", "vis", "fused", *(("reference",) if scoring.reference else ()))
-    specs = select(scoring.metrics, images)
-    checks = _checks(presentation.fail_under or (), images)
+    at_hand: tuple[str, ...] = ("ir", "vis", "fused")
+    at_hand += ("reference",) if scoring.reference is not None else ()
+    wanted = scoring.metrics
+    if scoring.truth is not None:
+        at_hand, wanted = ("transform",), "registration" if wanted == "standard" else wanted
+    checks = _checks(presentation.fail_under or (), at_hand)
+    specs = select(wanted, at_hand)
     specs += tuple(check.spec for check in checks if check.spec not in specs)
     out = presentation.out
     layout = Layout(Path(out), kinds, figures, region) if out is not None else None
     if layout is not None and not presentation.overwrite:
         layout.check_free()
-    cases, lost = match(
-        select_pairs(ir, vis, inputs, out or "", reporter),
-        methods,
-        reference=scoring.reference,
-        recursive=inputs.recursive,
-        skip=inputs.unpaired == "skip",
-    )
+    runtime = Runtime.resolve(machine.device, "fp32", machine.jobs)
+    pairs = select_pairs(ir, vis, inputs, out or "", reporter)
+    cases, lost, scorer = _work(pairs, methods, specs, scoring, inputs, runtime)
     if lost:
         reporter.warn(f"{lost} pairs that not every method has are left out", "pair.unmatched")
     cases = cases[: inputs.limit]
     report = EvalReport("eval", "scored", out or "standard output", found=len(cases))
     if presentation.dry_run:
         return _rehearse(cases, specs, layout, report, reporter)
-
-    from fusecli.runtime import Runtime
-
-    runtime = Runtime.resolve(machine.device, "fp32", machine.jobs)
-    scorer = Scorer(
-        tuple(methods), specs, Rules(scoring.ir_range, scoring.vis_range, scoring.compute),
-        runtime.devices[0],
-    )  # fmt: skip
     score(cases, scorer, runtime, report=report, reporter=reporter)
     report.extra = {"out": out, "runtime": runtime.as_dict() | {"precision": "fp64"}}
     if scorer.scores.rows and report.signal is None:
-        from fusecli.pipeline.reporting import publish
-
         board = publish(scorer, cases, methods, checks, layout, report, reporter)
         _show(board, kinds, talk, to_stdout=layout is None and not talk.json)
     return reporter.finish(report)
+
+
+def _work(
+    pairs: Iterable[Pair],
+    methods: dict[str, str],
+    specs: tuple[MetricSpec, ...],
+    scoring: Scoring,
+    inputs: Inputs,
+    runtime: Runtime,
+) -> tuple[Sequence[Case | TransformCase], int, Scorer | TransformScorer]:
+    """Return what to score, how many pairs were left out, and what scores it."""
+    skip = inputs.unpaired == "skip"
+    if scoring.truth is not None:
+        from fusecli.pipeline import truth
+
+        found, lost = truth.match(pairs, methods, scoring.truth, skip=skip)
+        return found, lost, truth.TransformScorer(tuple(methods), specs)
+    from fusecli.pipeline.scoring import Rules, Scorer, match
+
+    rules = Rules(scoring.ir_range, scoring.vis_range, scoring.compute)
+    cases, lost = match(
+        pairs, methods, reference=scoring.reference, recursive=inputs.recursive, skip=skip
+    )
+    return cases, lost, Scorer(tuple(methods), specs, rules, runtime.devices[0])
+
+
+def _check_truth(scoring: Scoring, presentation: Presentation, figures: tuple[str, ...]) -> None:
+    """Refuse what makes no sense for transforms.
+
+    Raises:
+        UsageError: An option about pictures together with `--truth`.
+    """
+    if scoring.truth is None:
+        return
+    given = {
+        "--reference": scoring.reference is not None,
+        "--compute": scoring.compute != "luma",
+        "--ir-range": scoring.ir_range != "auto",
+        "--vis-range": scoring.vis_range != "auto",
+        "--roi": presentation.roi is not None,
+        "--plots contact": "contact" in figures,
+        "--plots zoom": "zoom" in figures,
+    }
+    for flag, is_given in given.items():
+        if is_given:
+            raise UsageError(
+                f"{flag} is about pictures, and --truth scores transforms", code="usage.truth"
+            )
 
 
 def _kinds(tables: list[str] | None) -> tuple[Kind, ...]:
@@ -329,7 +382,7 @@ def _checks(texts: Sequence[str], images: tuple[str, ...]) -> list[Check]:
 
 
 def _rehearse(
-    cases: Sequence[Case],
+    cases: Sequence[Case | TransformCase],
     specs: Sequence[MetricSpec],
     layout: Layout | None,
     report: EvalReport,

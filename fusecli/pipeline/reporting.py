@@ -8,16 +8,15 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from fusecli import __version__, plots, tables
 from fusecli.errors import InputError
-from fusecli.io import images
 from fusecli.io.writing import write_atomic
 from fusecli.metrics import MetricSpec
-from fusecli.pipeline.scoring import Case, Rules, Scorer, Scores, grey_levels
+from fusecli.pipeline.scoring import Scores
 from fusecli.plots import Region, Shot
 from fusecli.report import Outcome, Reporter, RunReport, relative
 from fusecli.tables import Board, Kind
@@ -181,29 +180,27 @@ def spread(keys: Sequence[str], count: int = PICTURES) -> list[str]:
     return [keys[place] for place in places]
 
 
-def shots(cases: Sequence[Case], scores: Scores, rules: Rules) -> list[Shot]:
-    """Read again the pictures of some of the cases that were scored."""
-    chosen = set(spread(scores.keys))
-    titles = ("infrared", "visible", *scores.methods)
-    found = []
-    for case in cases:
-        if case.key in chosen:
-            paths = (case.ir, case.vis, *case.fused)
-            kinds = [rules.ir_range, rules.vis_range, *["dtype"] * len(case.fused)]
-            pictures = [_visible(path, rule) for path, rule in zip(paths, kinds, strict=True)]
-            found.append(Shot(case.key, titles, tuple(pictures)))
-    return found
+class Scored(Protocol):
+    """What has scored the cases: images, or transforms."""
 
+    @property
+    def scores(self) -> Scores:
+        """The values."""
+        ...
 
-def _visible(path: str, rule: str) -> np.ndarray:
-    picture = images.read(path)
-    limits = images.limits(picture.pixels, rule, picture.invalid)
-    return grey_levels(picture.pixels, limits, picture.invalid).astype(np.uint8)
+    @property
+    def conversion(self) -> Mapping[str, str]:
+        """What was measured, in words."""
+        ...
+
+    def shots(self, cases: Sequence[Any], keys: Sequence[str]) -> list[Shot]:
+        """Return the pictures of some cases, where there are any."""
+        ...
 
 
 def publish(
-    scorer: Scorer,
-    cases: Sequence[Case],
+    scorer: Scored,
+    cases: Sequence[Any],
     methods: Mapping[str, str],
     checks: Sequence[Check],
     layout: Layout | None,
@@ -227,13 +224,12 @@ def publish(
     report.extra["metrics"] = board.summary()
     if layout is None:
         return board
-    pictures = shots(cases, scores, scorer.rules)
-    sentences = scorer.rules.sentences()
+    pictures = scorer.shots(cases, spread(scores.keys))
     page = Page(
         title=" · ".join(board.methods) if len(board.methods) < 5 else "Image fusion scores",
         facts=_facts(board, scores, report),
         board=board,
-        conversion=sentences,
+        conversion=scorer.conversion,
         shots=pictures,
         region=layout.region,
         figures={kind: plots.draw(kind, board, pictures, layout.region) for kind in layout.figures},
@@ -242,7 +238,7 @@ def publish(
         command=shlex.join(["fusecli", *sys.argv[1:]]),
     )
     types = {side: dict(counts) for side, counts in sorted(scores.types.items())}
-    about = {"command": page.command, "conversion": sentences, "types": types}
+    about = {"command": page.command, "conversion": scorer.conversion, "types": types}
     texts = {
         "summary.csv": tables.summary_csv(board),
         "per_image.csv": tables.per_image_csv(board),
@@ -264,7 +260,7 @@ def publish(
 def _facts(board: Board, scores: Scores, report: EvalReport) -> dict[str, str]:
     sizes = {f"{width}x{height}" for height, width in scores.sizes.values()}
     return {
-        "images": str(len(board.keys)) + (f" ({report.failed} failed)" if report.failed else ""),
+        "pairs": str(len(board.keys)) + (f" ({report.failed} failed)" if report.failed else ""),
         "methods": str(len(board.methods)),
         "metrics": str(len(board.specs)),
         "size": sizes.pop() if len(sizes) == 1 else f"{len(sizes)} sizes",

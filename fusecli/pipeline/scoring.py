@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -24,6 +25,7 @@ from fusecli.io.images import Picture
 from fusecli.io.pairs import Pair
 from fusecli.metrics import MetricSpec, Plane, Scene, measure
 from fusecli.pipeline import stream
+from fusecli.plots import Shot
 from fusecli.report import Outcome, Reporter, RunReport, Stopwatch
 from fusecli.runtime import Runtime, usable_cores
 
@@ -75,6 +77,8 @@ class Rules:
             "grey": "BT.601 luma in float32 before rounding"
             if self.compute == "luma"
             else "none: each channel is scored by itself and the mean is taken",
+            "numbers": "float64; where a metric is not defined its cell is empty, and it does not "
+            "enter the mean",
         }
 
 
@@ -172,7 +176,9 @@ def match(
     missing = {name: [p.key for p in pairs if p.key not in found] for name, found in files.items()}
     lost = set().union(*missing.values())
     if lost and (not skip or len(lost) == len(pairs)):
-        raise _unmatched(missing, files, sides, len(pairs) - len(lost), len(pairs))
+        examples = {name: next(iter(found.values())) for name, found in files.items()}
+        shown = {name: f"{sides[name]}, with {Path(file).name}" for name, file in examples.items()}
+        raise unmatched(missing, shown, len(pairs), "images")
     cases = [
         Case(
             pair.key,
@@ -193,27 +199,31 @@ def _files(source: str, recursive: bool, pairs: list[Pair]) -> dict[str, str]:
     return find_files(source, recursive)
 
 
-def _unmatched(
-    missing: dict[str, list[str]],
-    files: dict[str, dict[str, str]],
-    sides: dict[str, str],
-    common: int,
-    total: int,
+def unmatched(
+    missing: dict[str, list[str]], sides: dict[str, str], total: int, things: str
 ) -> InputError:
+    """Return the error about what some methods lack.
+
+    Args:
+        missing: Name of each method to the keys it has nothing for.
+        sides: Name of each method to where that was looked for.
+        total: Number of pairs.
+        things: What is missing, in the plural.
+    """
     lacking = {name: keys for name, keys in missing.items() if keys}
+    common = total - len(set().union(*lacking.values()))
     counts = ", ".join(f"{name} lacks {len(keys)}" for name, keys in lacking.items())
     facts = []
     for name, keys in lacking.items():
-        shown = "   ".join(keys[:3]) + (f"   and {len(keys) - 3} more" if len(keys) > 3 else "")
-        there = next(iter(files[name].values()))
-        facts.append(f"{name} ({sides[name]}): {shown}; it has {Path(there).name}")
+        more = f"   and {len(keys) - 3} more" if len(keys) > 3 else ""
+        facts.append(f"{name} ({sides[name]}): {'   '.join(keys[:3])}{more}")
     return InputError(
-        f"{counts} of {total} images",
+        f"{counts} of {total} {things}",
         code="pair.unmatched" if common else "pair.none",
         facts=facts[:LISTED],
-        hint=f"--unpaired skip scores all methods on the {common} images that they share"
+        hint=f"--unpaired skip scores all methods on the {common} that they share"
         if common
-        else "fused images must carry the names of their pairs",
+        else f"{things} must carry the names of their pairs",
         details={name: keys[:100] for name, keys in lacking.items()},
     )
 
@@ -239,7 +249,30 @@ class Scorer:
         device: torch.device,
     ) -> None:
         self.scores = Scores(tuple(methods), specs)
-        self.rules, self.device = rules, device
+        self.rules = rules
+        self.device = torch.device("cpu") if device.type == "mps" else device  # it has no float64
+
+    @property
+    def conversion(self) -> dict[str, str]:
+        """What was done to each image before it was measured, in words."""
+        return self.rules.sentences()
+
+    def shots(self, cases: Sequence[Case], keys: Sequence[str]) -> list[Shot]:
+        """Read again the pictures of the cases with these keys."""
+        titles = ("infrared", "visible", *self.scores.methods)
+        rules = [self.rules.ir_range, self.rules.vis_range, *["dtype"] * len(self.scores.methods)]
+        return [
+            Shot(
+                case.key,
+                titles,
+                tuple(
+                    _visible(path, rule)
+                    for path, rule in zip((case.ir, case.vis, *case.fused), rules, strict=True)
+                ),
+            )
+            for case in cases
+            if case.key in keys
+        ]
 
     def __call__(self, case: Case) -> Outcome:
         """Score one case; the values go to `scores`."""
@@ -314,6 +347,12 @@ class Scorer:
         )
 
 
+def _visible(path: str, rule: str) -> np.ndarray:
+    picture = images.read(path)
+    limits = images.limits(picture.pixels, rule, picture.invalid)
+    return grey_levels(picture.pixels, limits, picture.invalid).astype(np.uint8)
+
+
 def _size(picture: Picture) -> tuple[int, int]:
     return picture.pixels.shape[0], picture.pixels.shape[1]
 
@@ -357,18 +396,18 @@ def grey_levels(
 
 
 def score(
-    cases: Sequence[Case],
-    scorer: Scorer,
+    cases: Sequence[Any],
+    scorer: Callable[[Any], Outcome],
     runtime: Runtime,
     *,
     report: RunReport,
     reporter: Reporter,
-) -> Scores:
+) -> None:
     """Score every case, several at a time.
 
     Args:
         cases: From `match`.
-        scorer: Knows methods and metrics.
+        scorer: Reads and measures a case, and keeps the scores.
         runtime: `jobs` cases are in work at the same time.
         report: Filled in place.
         reporter: Shows progress.
@@ -386,4 +425,3 @@ def score(
         )
     finally:
         torch.set_num_threads(threads)
-    return scorer.scores
