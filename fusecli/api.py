@@ -10,6 +10,7 @@ Errors are those of `fusecli.errors`; each has a `message`, a stable `code` and 
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
@@ -21,13 +22,18 @@ from fusecli import checkpoint, models
 from fusecli.io import images
 from fusecli.io.images import Picture
 from fusecli.metrics import select
+from fusecli.pipeline.aligning import Alignment, untouched
 from fusecli.pipeline.fusing import fit as on_one_grid
 from fusecli.pipeline.fusing import recolour
 from fusecli.pipeline.inference import Fuser
+from fusecli.pipeline.moving import Resampling, move_picture
+from fusecli.pipeline.registering import luma_of
 from fusecli.pipeline.scoring import Rules, Scorer
+from fusecli.registration import check_combination
+from fusecli.registration.transform import Transform
 from fusecli.runtime import Precision, Runtime
 
-__all__ = ["Image", "evaluate", "fuse"]
+__all__ = ["Image", "Registered", "evaluate", "fuse", "register"]
 
 Image = str | os.PathLike[str] | ArrayLike
 """A file, or (H, W) grey or (H, W, 3) RGB pixels: uint8, uint16 or float.
@@ -92,6 +98,72 @@ def fuse(
     result = recolour(fused[0, 0].numpy(), vis_unit, luma, chroma)
     dtype = vis_picture.pixels.dtype if out_dtype == "auto" else np.dtype(out_dtype)
     return images.from_unit(result, dtype)
+
+
+@dataclass(frozen=True)
+class Registered:
+    """One image on the grid of the other.
+
+    Args:
+        image: The moved image on the fixed grid, (H, W) or (H, W, 3), in its own type and range.
+        covered: (H, W) bool, where it has data.
+        transform: Where each fixed pixel lies in the moving image: `matrix` (3x3) or `field`
+            ((H, W, 2) pixels, dx and dy), `accepted`, `method`, `score`.
+    """
+
+    image: np.ndarray
+    covered: np.ndarray
+    transform: Transform
+
+
+def register(
+    ir: Image,
+    vis: Image,
+    *,
+    fixed: Literal["vis", "ir"] = "vis",
+    method: str = "auto",
+    transform: str = "auto",
+    max_side: int = 1024,
+    min_gain: float = 0.0,
+    on_reject: Literal["fail", "identity"] = "fail",
+    interpolation: Literal["nearest", "linear", "cubic"] = "linear",
+    border: Literal["constant", "replicate", "reflect"] = "constant",
+    fill: float = 0.0,
+) -> Registered:
+    """Return one image moved onto the other: what `fusecli register` would write.
+
+    Args:
+        ir: Infrared.
+        vis: Visible; the sizes may differ.
+        fixed: The side that stays; the other moves.
+        method: `auto`, `ngf`, `ecc`, `mi`, `phase`, `feature` or `flow`.
+        transform: `auto`, `translation`, `euclidean`, `similarity`, `affine`, `homography` or
+            `dense`.
+        max_side: Longer side, in pixels, of the images that the estimate works on.
+        min_gain: Rise of the agreement that is required.
+        on_reject: What to do when no transform can be trusted: `fail`, or `identity` to return
+            the image as it is, on the fixed grid.
+        interpolation: Of pixels between pixels.
+        border: What is beyond the moving image.
+        fill: Value there for `constant`, in the units of the moving image.
+
+    Raises:
+        InputError: An image that cannot be read, or `register.rejected`.
+        UsageError: An unknown method, or one that cannot find such a transform.
+    """
+    check_combination(method, transform)
+    sides = {"ir": _picture(ir, "ir"), "vis": _picture(vis, "vis")}
+    still = sides.pop(fixed)
+    (moving,) = sides.values()
+    alignment = Alignment(
+        method, transform, max_side=max_side, min_gain=min_gain, on_reject=on_reject
+    )
+    found = alignment.of("the pair", luma_of(still), luma_of(moving))
+    if untouched(found):
+        return Registered(moving.pixels.copy(), np.ones(moving.pixels.shape[:2], bool), found)
+    how = Resampling(interpolation, border, fill)
+    pixels, _, covered = move_picture(moving, found.displacement(), how)
+    return Registered(pixels, covered, found)
 
 
 def evaluate(

@@ -1,6 +1,7 @@
 """The Python functions: what they take and return, and that they equal the commands."""
 
 import csv
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -115,6 +116,49 @@ def test_errors_are_those_of_the_command():
         fusecli.fusee  # noqa: B018 - the look-up is the test
 
 
+@pytest.fixture(scope="module")
+def displaced() -> tuple[np.ndarray, np.ndarray]:
+    """Return the street with its infrared image 5 px to the right and 3 px up."""
+    ir = images.read(str(DATA / "ir" / "day_street.png")).pixels
+    vis = images.read(str(DATA / "vis" / "day_street.png")).pixels
+    return ir[11:-5, 3:-13], vis[8:-8, 8:-8]
+
+
+@pytest.mark.parametrize("fixed", ["vis", "ir"])
+def test_register_returns_what_the_command_writes(displaced, tmp_path, fixed):
+    for side, pixels in zip(("ir", "vis"), displaced, strict=True):
+        (tmp_path / f"{side}.png").write_bytes(images.encode(pixels, format="png"))
+    paths = [str(tmp_path / f"{side}.png") for side in ("ir", "vis")]
+    out = tmp_path / "moved.png"
+    assert run(["register", *paths, "-o", str(out), "--fixed", fixed, "--progress", "none"]) == 0
+    moved = fusecli.register(*displaced, fixed=fixed)
+    np.testing.assert_array_equal(moved.image, images.read(str(out)).pixels)
+    written = json.loads(out.with_suffix(".json").read_text("utf-8"))
+    np.testing.assert_array_equal(moved.transform.matrix, written["matrix"])
+    assert moved.covered.shape == moved.image.shape[:2]
+    assert 0.8 < moved.covered.mean() < 1
+
+
+def test_register_finds_the_displacement(displaced):
+    moved = fusecli.register(*displaced, transform="translation")
+    dx, dy = moved.transform.matrix[:2, 2]
+    assert (dx, dy) == pytest.approx((5, -3), abs=0.7)
+    assert moved.transform.accepted
+
+
+def test_register_refuses_or_passes_on():
+    ir, vis = np.full((60, 80), 7, np.uint8), scene(np.uint8, 3)
+    with pytest.raises(InputError, match="was not registered") as caught:
+        fusecli.register(ir, vis)
+    assert caught.value.code == "register.rejected"
+    passed = fusecli.register(ir, vis, on_reject="identity")
+    assert passed.image.shape == vis.shape[:2]
+    assert not passed.transform.accepted
+    with pytest.raises(UsageError, match="'nfg'") as caught:
+        fusecli.register(ir, vis, method="nfg")
+    assert caught.value.hint == "did you mean 'ngf'?"
+
+
 def test_evaluate_returns_what_the_command_reports(written):
     report = written / "report"
     command = ["eval", *(str(written / side) for side in ("ir", "vis", "out")), "-o", str(report)]
@@ -136,7 +180,7 @@ def test_evaluate_takes_arrays_and_knows_the_truth():
     scores = fusecli.evaluate(ir, vis, vis, "mse:reference,en", reference=vis)
     assert scores["mse:reference"] == 0
     assert 0 < scores["en:gray"] <= 8
-    with pytest.raises(UsageError, match="needs reference"):
+    with pytest.raises(UsageError, match="needs ground truth"):
         fusecli.evaluate(ir, vis, vis, "mse:reference")
     with pytest.raises(InputError, match="25x21") as caught:
         fusecli.evaluate(ir, vis, vis[:, :-1])
