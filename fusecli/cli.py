@@ -9,7 +9,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from fusecli import __version__, config, packages
-from fusecli.commands import doctor, export, fuse, models, train
+from fusecli.commands import doctor, eval, export, fuse, models, register, train
 from fusecli.errors import FusecliError, UsageError
 
 app = typer.Typer(
@@ -21,7 +21,9 @@ app = typer.Typer(
 )
 # in the order of --help: fuse, register, warp, train, eval, export; then what helps with them
 app.command(name="fuse")(fuse.fuse)
+app.command(name="register")(register.register)
 app.command(name="train")(train.train)
+app.command(name="eval")(eval.evaluate)
 app.command(name="export")(export.export)
 app.command(name="doctor")(doctor.doctor)
 app.add_typer(models.app, name="models")

@@ -67,6 +67,7 @@ class Target:
         format: `auto` or a key of `SUFFIXES`.
         dtype: `auto` or the type asked for.
         grid: `ir` or `vis`: whose file type `auto` follows.
+        typed: `ir` or `vis`: whose pixel type the result has where `dtype` is `auto`.
         model: For the template.
     """
 
@@ -76,6 +77,7 @@ class Target:
     dtype: str = "auto"
     grid: str = "vis"
     model: str = ""
+    typed: str = "vis"
 
     def __post_init__(self) -> None:
         _check_template(self.name)
@@ -127,8 +129,8 @@ class Target:
             return self.format
         suffix = _suffix(pair.vis if self.grid == "vis" else pair.ir)
         tiff = suffix in (".tif", ".tiff") or self.dtype == "float32"
-        if self.dtype == "auto":  # the result then has the type of the visible image
-            tiff = tiff or _holds_floats(pair.vis)
+        if self.dtype == "auto":
+            tiff = tiff or _holds_floats(pair.vis if self.typed == "vis" else pair.ir)
         return "tiff" if tiff else "png"
 
 

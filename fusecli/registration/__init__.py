@@ -14,5 +14,34 @@
 Importing this file imports none of them.
 """
 
+import difflib
+
+from fusecli.errors import UsageError
+
 METHODS = ("auto", "ngf", "ecc", "mi", "phase", "feature", "flow")
 TRANSFORMS = ("auto", "translation", "euclidean", "similarity", "affine", "homography", "dense")
+
+_ONLY = {"phase": ("auto", "translation"), "flow": ("auto", "dense")}
+
+
+def check_combination(method: str, transform: str) -> None:
+    """Refuse an unknown method, or one that cannot find the transform asked for.
+
+    Raises:
+        UsageError: `register.method` or `register.transform`.
+    """
+    if method not in METHODS:
+        near = difflib.get_close_matches(method, METHODS, n=1)
+        raise UsageError(
+            f"there is no registration method '{method}'",
+            code="register.method",
+            facts=[f"available: {', '.join(METHODS)}"],
+            hint=f"did you mean '{near[0]}'?" if near else None,
+        )
+    allowed = _ONLY.get(method, TRANSFORMS)
+    if transform not in allowed:
+        raise UsageError(
+            f"--method {method} cannot find a transform of the kind '{transform}'",
+            code="register.transform",
+            hint=f"leave --transform out, or choose {allowed[-1]}",
+        )

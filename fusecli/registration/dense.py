@@ -85,14 +85,13 @@ def _smooth(
         are met by iteration.
     """
     down, across, bending = basis
-    weight = (trust / (trust.max() + 1e-12))[..., None]
-    keep = 1 / (1 + STIFFNESS * bending)[..., None]
-    field = start
+    weight = trust / (trust.max() + 1e-12)
+    keep = 1 / (1 + STIFFNESS * bending)
+    chosen, field = np.moveaxis(chosen, -1, 0), np.moveaxis(start, -1, 0)
     for _ in range(12):
         target = weight * (chosen - field) + field
-        coefficients = np.einsum("ij,jkc,lk->ilc", down, target, across, optimize=True)
-        field = np.einsum("ij,ilc,lk->jkc", down, keep * coefficients, across, optimize=True)
-    return field
+        field = down.T @ (keep * (down @ target @ across.T)) @ across
+    return np.ascontiguousarray(np.moveaxis(field, 0, -1))
 
 
 @lru_cache(maxsize=32)

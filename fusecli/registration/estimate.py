@@ -13,6 +13,7 @@ from fusecli.registration.features import (
     Image,
     carry,
     fit_size,
+    look,
     look_along,
     places,
     rescale,
@@ -68,6 +69,7 @@ class _Guess(NamedTuple):
     rest: Image | None
     shape: str
     method: str
+    needs: float = score.CONFIDENT
 
 
 class _Judge:
@@ -83,10 +85,10 @@ class _Judge:
     def see(self, guess: _Guess) -> tuple[Image, Image]:
         """Return descriptor and coverage of the moving image under a guess."""
         matrix = rescale(guess.matrix, (self.grid, self.size), (self.moving.shape,) * 2)
-        rest = np.zeros((*self.size, 2), np.float32)
-        if guess.rest is not None:
-            rest = resize_field(guess.rest, self.size)
-        view, covered = look_along(self.moving, matrix, rest)
+        if guess.rest is None:
+            view, covered = look(self.moving, matrix, self.size)
+        else:
+            view, covered = look_along(self.moving, matrix, resize_field(guess.rest, self.size))
         return score.self_similarity(view), covered
 
     def evidence(self, guess: _Guess) -> score.Evidence:
@@ -138,9 +140,10 @@ def estimate(
     best = None
     for guess in _guesses(*small, origin, method, transform, free=start is None):
         evidence = judge.evidence(guess)
-        if best is None or evidence.confidence > best[1].confidence:
+        margin = evidence.confidence - guess.needs
+        if best is None or margin > best[1].confidence - best[0].needs:
             best = guess, evidence
-        if evidence.confidence >= score.CONFIDENT:
+        if margin >= 0:
             break
     if best is None:
         return replace(nothing, refusal=f"{method} found no correspondence")
@@ -199,7 +202,8 @@ def _searched(
     def refined() -> _Guess:
         starts = [start, *(candidate.matrix for candidate in near + far)]
         matrix, _ = refine(fixed, moving, starts, shape, max(fixed.shape))
-        return _Guess(matrix, None, shape, "ngf")
+        needs = score.CONFIDENT_FAR if far else score.CONFIDENT
+        return _Guess(matrix, None, shape, "ngf", needs)
 
     if near[0].score >= _CERTAIN:
         yield refined()
@@ -245,10 +249,10 @@ def _refusal(
     evidence: score.Evidence, gain: float, min_gain: float, guess: _Guess, size: tuple[int, ...]
 ) -> str:
     """Return why a result is not to be trusted, or nothing."""
-    if evidence.confidence < score.CONFIDENT:
+    if evidence.confidence < guess.needs:
         return (
             f"the images do not agree where registered "
-            f"(confidence {evidence.confidence:.1f}, {score.CONFIDENT} needed)"
+            f"(confidence {evidence.confidence:.1f}, {guess.needs} needed)"
         )
     if evidence.overlap < 0.15:
         return f"the images overlap on {100 * evidence.overlap:.0f} % of the fixed image only"

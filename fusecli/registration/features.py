@@ -7,6 +7,7 @@ strong one.
 """
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from fusecli.warping import Matrix, grid_scaling
 
 Image = NDArray[np.float32]
+Float = TypeVar("Float", np.float32, np.float64)
 
 
 def orientation(image: Image, sigma: float = 0.7, window: float = 6.0) -> Image:
@@ -91,7 +93,7 @@ def look(moving: Image, matrix: Matrix, size: Sequence[int]) -> tuple[Image, Ima
 def look_along(moving: Image, matrix: Matrix, rest: Image) -> tuple[Image, Image]:
     """Return what `look` does, each place moved on by `rest` (H, W, 2) on the fixed grid."""
     source, to_source = reduce(moving, matrix)
-    place = np.asarray(carry(to_source @ matrix, places(rest)), np.float32)
+    place = carry(to_source @ matrix, places(rest))
     view = read(source, place)
     return view, _sure(read(np.ones_like(source), place, cv2.BORDER_CONSTANT))
 
@@ -116,10 +118,15 @@ def places(field: Image) -> Image:
     return field + np.stack(np.meshgrid(x, y), -1)
 
 
-def carry(matrix: Matrix, place: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Return places (..., 2) under a homography."""
-    mapped = place @ matrix[:, :2].T + matrix[:, 2]
-    return np.asarray(mapped[..., :2] / mapped[..., 2:])
+def carry(matrix: Matrix, place: NDArray[Float]) -> NDArray[Float]:
+    """Return places (..., 2) under a homography, in the type they came in."""
+    x, y = place[..., 0], place[..., 1]
+    *rows, last = matrix.tolist()  # Python numbers leave float32 what it is
+    right, down = (a * x + b * y + c for a, b, c in rows)
+    if last != [0, 0, 1]:
+        depth = last[0] * x + last[1] * y + last[2]
+        right, down = right / depth, down / depth
+    return np.stack((right, down), -1)
 
 
 def resize_field(field: Image, size: Sequence[int]) -> Image:

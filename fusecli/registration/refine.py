@@ -27,7 +27,7 @@ class Level(NamedTuple):
     cell: float
 
 
-LEVELS = (Level(160, 6, 8), Level(288, 3, 12), Level(512, 2, 16))
+LEVELS = (Level(160, 6, 6), Level(288, 4, 8), Level(512, 3, 12))
 
 
 def levels(side: float) -> tuple[Level, ...]:

@@ -1,0 +1,223 @@
+"""`fusecli register`: one image of each pair onto the grid of the other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from fusecli.commands.options import (
+    Infrared,
+    Inputs,
+    Output,
+    Running,
+    Talk,
+    Visible,
+    grouped,
+    offering,
+)
+from fusecli.errors import UsageError
+from fusecli.registration import METHODS, check_combination
+
+
+def _flag(panel: str, *names: str, help: str, **more: Any) -> Any:
+    return typer.Option(*names, help=help, rich_help_panel=panel, **more)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimation:
+    """How the transform is found."""
+
+    fixed: Annotated[
+        Literal["vis", "ir"],
+        _flag("Registration", "--fixed", help="The side that stays; the other moves."),
+    ] = "vis"
+    method: Annotated[
+        str,
+        _flag(
+            "Registration",
+            "--method",
+            metavar="NAME",
+            autocompletion=offering(*METHODS),
+            help=f"One of {', '.join(METHODS)}.",
+        ),
+    ] = "auto"
+    transform: Annotated[
+        Literal["auto", "translation", "euclidean", "similarity", "affine", "homography", "dense"],
+        _flag(
+            "Registration",
+            "--transform",
+            help="Family; auto is affine, and dense where that is verified to be better.",
+        ),
+    ] = "auto"
+    per: Annotated[
+        Literal["pair", "folder"],
+        _flag("Registration", "--per", help="folder: one transform for all pairs, a fixed rig."),
+    ] = "pair"
+    init: Annotated[
+        str | None,
+        _flag("Registration", "--init", metavar="FILE", help="Transform to begin from."),
+    ] = None
+    apply: Annotated[
+        str | None,
+        _flag(
+            "Registration",
+            "--apply",
+            metavar="PATH",
+            help="Estimate nothing: apply a transform file, or those of a folder by key.",
+        ),
+    ] = None
+    max_side: Annotated[
+        int,
+        _flag("Registration", "--max-side", min=64, help="Longer side of the working images."),
+    ] = 1024
+    min_gain: Annotated[
+        float,
+        _flag("Registration", "--min-gain", help="Rise of the agreement that is required."),
+    ] = 0.0
+    on_reject: Annotated[
+        Literal["fail", "identity"],
+        _flag("Registration", "--on-reject", help="identity: pass refused pairs on as they are."),
+    ] = "fail"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """What is written besides the moved image, and how pixels are made."""
+
+    interpolation: Annotated[
+        Literal["nearest", "linear", "cubic"],
+        _flag("Resampling", "--interpolation", help="Of pixels between pixels."),
+    ] = "linear"
+    border: Annotated[
+        Literal["constant", "replicate", "reflect"],
+        _flag("Resampling", "--border", help="What is beyond the moving image."),
+    ] = "constant"
+    fill: Annotated[
+        float, _flag("Resampling", "--fill", help="Stored value there, for constant.")
+    ] = 0.0
+    save_field: Annotated[
+        Literal["none", "npz", "flo", "tiff"],
+        _flag("Registration", "--save-field", help="Write every transform as a field too."),
+    ] = "none"
+    save_mask: Annotated[
+        bool, _flag("Registration", "--save-mask", help="Also write OUT/.mask/KEY.png.")
+    ] = False
+    preview: Annotated[
+        Literal["none", "checker", "overlay", "field"],
+        _flag("Registration", "--preview", help="Also write OUT/.preview/KEY.png."),
+    ] = "none"
+    metadata: Annotated[
+        Literal["keep", "drop"],
+        _flag("Resampling", "--metadata", help="EXIF, XMP, ICC and GeoTIFF tags."),
+    ] = "keep"
+
+
+@grouped
+def register(
+    ir: Infrared = None,
+    vis: Visible = None,
+    *,
+    estimation: Estimation,
+    results: Results,
+    inputs: Inputs,
+    output: Output,
+    running: Running,
+    talk: Talk,
+) -> int:
+    """Bring the infrared image of every pair onto the grid of the visible one.
+
+    [dim]fusecli register ir/ vis/ -o ir_reg/[/]
+    [dim]fusecli register ir/ vis/ -o ir_reg/ --per folder --preview overlay[/]
+    """
+    reporter = talk.reporter(output.out)
+    check_combination(estimation.method, estimation.transform)
+    from fusecli.commands.pairing import choose_record, rehearse, select_pairs
+    from fusecli.pipeline.planning import Target, plan
+    from fusecli.pipeline.shards import Shard
+
+    moving: Literal["vis", "ir"] = "ir" if estimation.fixed == "vis" else "vis"
+    target = Target(output.out, output.name, output.format, grid=moving, typed=moving)
+    _check(estimation, results, target.is_file)
+    shard = Shard.parse(running.shard)
+    record = choose_record(output, shard, is_file=target.is_file)
+    jobs = plan(
+        select_pairs(ir, vis, inputs, output.out, reporter),
+        target,
+        overwrite=output.overwrite,
+        known=record.known if record and output.resume else None,
+        limit=inputs.limit,
+        shard=shard,
+    )
+    if running.dry_run and not output.resume:
+        return rehearse("register", jobs, output.out, reporter)
+
+    from fusecli.pipeline.aligning import Alignment
+    from fusecli.pipeline.moving import Resampling
+    from fusecli.pipeline.registering import RegisterRun, Rules
+    from fusecli.registration.transform import load
+    from fusecli.runtime import worker_count
+
+    start = load(Path(estimation.init)) if estimation.init is not None else None
+    alignment = Alignment(
+        estimation.method,
+        estimation.transform,
+        start,
+        estimation.max_side,
+        estimation.min_gain,
+        Path(estimation.apply) if estimation.apply is not None else None,
+        on_reject=estimation.on_reject,
+    )
+    rules = Rules(
+        estimation.fixed,
+        estimation.per,
+        Resampling(results.interpolation, results.border, results.fill),
+        results.save_field,
+        results.save_mask,
+        results.preview,
+        results.metadata,
+        output.quality,
+    )
+    run = RegisterRun(
+        alignment,
+        rules,
+        jobs,
+        out=None if target.is_file else Path(output.out),
+        threads=worker_count(running.jobs),
+        record=record,
+        reporter=reporter,
+    )
+    if running.dry_run:
+        return rehearse("register", jobs, output.out, reporter, run.is_done)
+    return reporter.finish(run.register(output.out, running.fail_fast))
+
+
+def _check(estimation: Estimation, results: Results, is_file: bool) -> None:
+    """Refuse options that contradict each other or name nothing.
+
+    Raises:
+        UsageError: `usage.register`.
+    """
+    if estimation.apply is not None:
+        given = {
+            "--init": estimation.init is not None,
+            "--method": estimation.method != "auto",
+            "--transform": estimation.transform != "auto",
+            "--per folder": estimation.per == "folder",
+            "--min-gain": estimation.min_gain != 0,
+        }
+        for flag, asked in given.items():
+            if asked:
+                raise UsageError(
+                    f"{flag} is about estimating, and --apply estimates nothing",
+                    code="usage.register",
+                )
+        if not Path(estimation.apply).exists():
+            raise UsageError(
+                f"--apply {estimation.apply} is neither a file nor a folder",
+                code="register.missing",
+            )
+    if is_file and (results.save_mask or results.preview != "none"):
+        raise UsageError("--save-mask and --preview need a folder as --out", code="usage.register")

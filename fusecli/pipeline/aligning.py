@@ -1,0 +1,184 @@
+"""One image onto the grid of another: estimated, or by a stored transform."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from fusecli.errors import InputError
+from fusecli.pipeline.moving import Resampling, move, soft_edge
+from fusecli.registration import score
+from fusecli.registration.estimate import Estimate, estimate
+from fusecli.registration.features import rescale
+from fusecli.registration.transform import Transform, check_sizes, load
+from fusecli.warping import Matrix, field_matrix, inside
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """How the transform of a pair is found.
+
+    Args:
+        method: One of `registration.METHODS`.
+        transform: One of `registration.TRANSFORMS`.
+        start: Transform to begin from; its matrix, for the size of the images at hand.
+        max_side: Longer side of the working images.
+        min_gain: Rise of the agreement below which a result is refused.
+        stored: A transform file, or a folder of them by key: nothing is estimated then.
+        rig: The one transform of a fixed rig, already estimated.
+        on_reject: `identity` passes a refused pair on as it is, `fail` makes it a failure.
+    """
+
+    method: str = "auto"
+    transform: str = "auto"
+    start: Transform | None = None
+    max_side: int = 1024
+    min_gain: float = 0.0
+    stored: Path | None = None
+    rig: Transform | None = None
+    on_reject: Literal["fail", "identity"] = "fail"
+
+    def of(self, key: str, fixed: np.ndarray, moving: np.ndarray) -> Transform:
+        """Return the transform of one pair.
+
+        Args:
+            key: Of the pair.
+            fixed: Luma, (H, W), finite.
+            moving: Luma, (H', W'), finite.
+
+        Raises:
+            InputError: `register.rejected` with `on_reject="fail"`; a stored transform that is
+                missing, damaged, or made for other sizes.
+        """
+        if self.stored is not None:
+            return self._stored(key, fixed.shape, moving.shape)
+        if self.rig is not None:
+            check_sizes(self.rig, fixed.shape, moving.shape)
+            return self._checked(_renamed(self.rig, key), "the camera rig could not be registered")
+        found = estimate(
+            fixed.astype(np.float32, copy=False),
+            moving.astype(np.float32, copy=False),
+            method=self.method,
+            transform=self.transform,
+            start=self.start_for(fixed.shape, moving.shape),
+            max_side=self.max_side,
+            min_gain=self.min_gain,
+        )
+        return self._checked(as_transform(found, key, fixed.shape, moving.shape), found.refusal)
+
+    def start_for(self, fixed: Sequence[int], moving: Sequence[int]) -> Matrix | None:
+        """Return the matrix to begin from, for images of these sizes; None to begin anywhere."""
+        if self.start is None:
+            return None
+        matrix = self.start.matrix
+        if matrix is None:
+            matrix = field_matrix(self.start.displacement())
+        return rescale(matrix, (self.start.fixed_size, fixed), (self.start.moving_size, moving))
+
+    def digest(self) -> str:
+        """Return a hash of the stored transforms, for the record of a run; empty without."""
+        if self.stored is None:
+            return ""
+        files = [self.stored]
+        if self.stored.is_dir():
+            files = sorted(p for p in self.stored.rglob("*") if p.suffix in (".json", ".npz"))
+        total = hashlib.sha256()
+        for file in files:
+            total.update(file.name.encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
+        return total.hexdigest()
+
+    def _stored(self, key: str, fixed: Sequence[int], moving: Sequence[int]) -> Transform:
+        assert self.stored is not None
+        path = self.stored / f"{key}.json" if self.stored.is_dir() else self.stored
+        transform = load(path)
+        check_sizes(transform, fixed, moving)
+        return _renamed(transform, key)
+
+    def _checked(self, transform: Transform, refusal: str) -> Transform:
+        if transform.accepted or self.on_reject == "identity":
+            return transform
+        raise InputError(
+            f"'{transform.key}' was not registered: {refusal}",
+            code="register.rejected",
+            hint="--on-reject identity passes such pairs on as they are",
+            details={"score": transform.score},
+        )
+
+
+class Aligned(NamedTuple):
+    """A moving image on the fixed grid.
+
+    Args:
+        moved: (H, W) or (H, W, C) float32 in 0..1. Where the moving image has no data its border
+            goes on, so that a network sees no edge there.
+        weight: (H, W) float32, 1 where it has data, falling smoothly to 0 before data ends.
+        transform: What was applied.
+    """
+
+    moved: np.ndarray
+    weight: np.ndarray
+    transform: Transform
+
+
+def align(moving: np.ndarray, transform: Transform) -> Aligned:
+    """Return an image moved onto the fixed grid of a transform, ready to be fused.
+
+    Args:
+        moving: (H, W) or (H, W, C) float32 in 0..1.
+        transform: From `Alignment.of`.
+    """
+    field = transform.displacement()
+    moved = move(moving, field, Resampling("linear", "replicate"))
+    covered = inside(field, moving.shape[:2])[0, 0].numpy()
+    width = max(4.0, 0.03 * min(covered.shape))
+    return Aligned(moved, soft_edge(covered, width), transform)
+
+
+def pass_into(fused: np.ndarray, fixed: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Return the fused image where the moved one has data, passing smoothly to the fixed one.
+
+    Args:
+        fused: (H, W) or (H, W, C).
+        fixed: The same shape, on the same scale.
+        weight: (H, W), of `Aligned`.
+    """
+    share = weight if fused.ndim == 2 else weight[..., None]
+    return np.asarray(fixed + share * (fused - fixed), np.float32)
+
+
+def as_transform(
+    found: Estimate, key: str, fixed: Sequence[int], moving: Sequence[int]
+) -> Transform:
+    """Return an estimate in the form that is written to files."""
+    return Transform(
+        key=key,
+        kind=found.shape,
+        matrix=found.matrix,
+        fixed_size=(fixed[0], fixed[1]),
+        moving_size=(moving[0], moving[1]),
+        field=found.field,
+        accepted=found.accepted,
+        method=found.method,
+        score={
+            "name": score.NAME,
+            "before": round(found.before, 6),
+            "after": round(found.after, 6),
+            "confidence": round(found.confidence, 3),
+        },
+    )
+
+
+def untouched(transform: Transform) -> bool:
+    """Return whether a transform leaves every pixel where it is."""
+    if transform.field is not None or transform.fixed_size != transform.moving_size:
+        return False
+    return transform.matrix is not None and bool(np.array_equal(transform.matrix, np.eye(3)))
+
+
+def _renamed(transform: Transform, key: str) -> Transform:
+    return replace(transform, key=key)

@@ -1,0 +1,311 @@
+"""A folder of pairs, the moving image of each brought onto the fixed one: `fusecli register`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from fusecli import previews
+from fusecli.errors import InputError
+from fusecli.io import images
+from fusecli.io.images import Picture
+from fusecli.pipeline import stream
+from fusecli.pipeline.aligning import Alignment, as_transform, untouched
+from fusecli.pipeline.manifest import Manifest, Record
+from fusecli.pipeline.moving import Resampling, metadata_of, move_picture
+from fusecli.pipeline.outputs import remove_leftovers, stage
+from fusecli.pipeline.planning import Job, Plan
+from fusecli.registration.estimate import estimate
+from fusecli.registration.rig import Rig
+from fusecli.registration.transform import Transform
+from fusecli.report import Outcome, Reporter, RunReport, Stopwatch
+
+Side = Literal["ir", "vis"]
+Preview = Literal["none", "checker", "overlay", "field"]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What `fusecli register` writes, and how; see CLI.md 9.2.
+
+    Args:
+        fixed: The side that stays.
+        per: `pair`, or `folder` for one transform of a fixed rig.
+        resampling: Of the moving image.
+        save_field: Form in which every transform is written as a field too.
+        save_mask: Also write where the moved image has data.
+        preview: Also write a picture for the eye.
+        metadata: Of the moved image: its own, on the grid of the fixed one.
+        quality: Of JPEG and WebP.
+    """
+
+    fixed: Side = "vis"
+    per: Literal["pair", "folder"] = "pair"
+    resampling: Resampling = Resampling()
+    save_field: Literal["none", "npz", "flo", "tiff"] = "none"
+    save_mask: bool = False
+    preview: Preview = "none"
+    metadata: Literal["keep", "drop"] = "keep"
+    quality: int = 95
+
+
+class RegisterPair:
+    """The work of `fusecli register`: called with one job in each thread.
+
+    Args:
+        alignment: How transforms are found.
+        rules: See `Rules`.
+        out: Output folder; None where OUT is one file, and the transform lies beside it.
+    """
+
+    def __init__(self, alignment: Alignment, rules: Rules, out: Path | None) -> None:
+        self.alignment, self.rules, self.out = alignment, rules, out
+        self.displacements: list[float] = []
+        self.rejected: list[str] = []
+
+    def __call__(self, job: Job) -> Outcome:
+        """Read, register and write one pair."""
+        watch, outcome = Stopwatch(), Outcome(job.key, out=job.out)
+        with watch("read"):
+            fixed, moving = read_sides(job, self.rules.fixed)
+            fixed_luma, moving_luma = luma_of(fixed), luma_of(moving)
+        with watch("run"):
+            transform = self.alignment.of(job.key, fixed_luma, moving_luma)
+            field = transform.displacement()
+            if untouched(transform):
+                covered = np.ones(fixed_luma.shape, bool)
+                pixels, alpha = moving.pixels, moving.alpha
+            else:
+                pixels, alpha, covered = move_picture(moving, field, self.rules.resampling)
+        with watch("write"):
+            metadata = None
+            if self.rules.metadata == "keep":
+                metadata = metadata_of(moving.metadata, fixed.metadata)
+            data = images.encode(
+                pixels,
+                format=job.format,
+                alpha=alpha,
+                metadata=metadata,
+                quality=self.rules.quality,
+            )
+            files = self._beside(job, transform, fixed_luma, pixels, covered)
+            outcome.parts = stage([*files, (job.out, data)])
+        self._note(transform, outcome)
+        outcome.ms = watch.ms
+        outcome.record = {
+            "shape": list(pixels.shape),
+            "dtype": str(pixels.dtype),
+            "transform": transform.kind,
+            "accepted": transform.accepted,
+        }
+        return outcome
+
+    def files(self, job: Job) -> Iterator[str]:
+        """Yield the names of all files of a job."""
+        if job.out == "-":
+            return
+        yield job.out
+        path = self._transform_path(job)
+        for suffix in (".json", ".npz", ".flo", ".tif"):
+            yield str(path.with_suffix("")) + suffix
+        for folder in (".mask", ".preview"):
+            if self.out is not None:
+                yield str(self.out / folder / f"{job.key}.png")
+
+    def _transform_path(self, job: Job) -> Path:
+        if self.out is None:
+            return Path(job.out).with_suffix(".json")
+        return self.out / "transforms" / f"{job.key}.json"
+
+    def _beside(
+        self,
+        job: Job,
+        transform: Transform,
+        fixed: np.ndarray,
+        pixels: np.ndarray,
+        covered: np.ndarray,
+    ) -> list[tuple[str, bytes]]:
+        """Return the files besides the image."""
+        if job.out == "-":
+            return []
+        files = transform.files(self._transform_path(job), self.rules.save_field)
+        if self.out is None:
+            return files
+        if self.rules.save_mask:
+            mask = images.encode(covered.astype(np.uint8) * 255, format="png")
+            files.append((str(self.out / ".mask" / f"{job.key}.png"), mask))
+        if self.rules.preview != "none":
+            picture = preview(self.rules.preview, fixed, pixels, covered, transform)
+            data = images.encode(picture, format="png")
+            files.append((str(self.out / ".preview" / f"{job.key}.png"), data))
+        return files
+
+    def _note(self, transform: Transform, outcome: Outcome) -> None:
+        self.displacements.append(transform.mean_displacement())
+        if not transform.accepted:
+            self.rejected.append(transform.key)
+            outcome.notes["register.rejected"] = (
+                f"'{transform.key}' was not registered and is passed on as it is"
+            )
+
+
+class RegisterRun:
+    """One run over many pairs.
+
+    Args:
+        alignment: How transforms are found.
+        rules: See `Rules`.
+        jobs: What to do; a rig is estimated from all shards of it.
+        out: Output folder, or None where OUT is one file.
+        threads: Pairs in work at the same time.
+        record: Where the run is recorded, if it is.
+        reporter: The voice of the command.
+
+    Raises:
+        InputError: `register.rig`: the sizes of the images differ.
+    """
+
+    def __init__(
+        self,
+        alignment: Alignment,
+        rules: Rules,
+        jobs: Plan,
+        *,
+        out: Path | None,
+        threads: int,
+        record: Record | None,
+        reporter: Reporter,
+    ) -> None:
+        if rules.per == "folder" and alignment.stored is None:
+            reporter.detail("estimating the camera rig from all pairs")
+            alignment = replace(alignment, rig=estimate_rig(alignment, rules.fixed, jobs))
+        self.jobs, self.threads, self.reporter = jobs, threads, reporter
+        self.work = RegisterPair(alignment, rules, out)
+        self.manifest = Manifest(record, "register", self.settings()) if record else None
+
+    def settings(self) -> dict[str, Any]:
+        """Return everything that changes results; the fingerprint of the run is made of it."""
+        alignment = self.work.alignment
+        plain = {
+            name: value
+            for name, value in vars(alignment).items()
+            if name not in ("stored", "rig", "start")
+        }
+        start = alignment.start and alignment.start.document(None)
+        rig = alignment.rig and alignment.rig.document(None)
+        return {
+            "command": "register",
+            **dataclasses.asdict(self.work.rules),
+            **plain,
+            "init": start,
+            "apply": alignment.digest(),
+            "rig": rig,
+        }
+
+    def is_done(self, job: Job) -> bool:
+        """Return whether the result of a job is up to date."""
+        return self.manifest is not None and self.manifest.is_done(job)
+
+    def register(self, out: str, fail_fast: bool = False) -> RunReport:
+        """Register every pair and return what became of them.
+
+        Raises:
+            InputError: Another run is at work in the same folder, or it cannot be written to.
+        """
+        report = RunReport("register", "registered", out)
+        report.extra = {"manifest": str(self.manifest.record.path) if self.manifest else None}
+        with self.manifest or nullcontext():
+            remove_leftovers(path for job in self.jobs for path in self.work.files(job))
+            stream.run(
+                self.jobs,
+                self.work,
+                report=report,
+                reporter=self.reporter,
+                manifest=self.manifest,
+                total=len(self.jobs),
+                threads=self.threads,
+                fail_fast=fail_fast,
+            )
+        lengths = self.work.displacements
+        report.extra["register"] = {
+            "mean_displacement_px": round(float(np.mean(lengths)), 3) if lengths else None,
+            "rejected": sorted(self.work.rejected),
+        }
+        return report
+
+
+def estimate_rig(alignment: Alignment, fixed_side: Side, jobs: Plan) -> Transform:
+    """Return the one transform that the pairs of a fixed rig agree on.
+
+    Raises:
+        InputError: `register.rig`: the sizes differ; or the first unreadable image.
+    """
+    rig: Rig | None = None
+    sizes: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
+    for job in jobs.everything():
+        fixed, moving = (luma_of(side) for side in read_sides(job, fixed_side))
+        if rig is None:
+            sizes = fixed.shape, moving.shape
+            rig = Rig(*sizes, alignment.transform)
+        found = estimate(
+            fixed,
+            moving,
+            method=alignment.method,
+            transform=alignment.transform if rig.dense else rig.shape,
+            start=alignment.start_for(fixed.shape, moving.shape),
+            max_side=alignment.max_side,
+            min_gain=alignment.min_gain,
+        )
+        rig.add(found, fixed.shape, moving.shape)
+    if rig is None:
+        raise InputError("there is nothing to register", code="pair.none")
+    agreed = rig.agree()
+    transform = as_transform(agreed, "rig", *sizes)
+    details = {"pairs": rig.seen, "registered": len(rig.accepted), "refusal": agreed.refusal}
+    return replace(transform, parameters=details)
+
+
+def read_sides(job: Job, fixed: Side) -> tuple[Picture, Picture]:
+    """Return the fixed and the moving picture of a job."""
+    paths = (job.vis, job.ir) if fixed == "vis" else (job.ir, job.vis)
+    return images.read(paths[0]), images.read(paths[1])
+
+
+def luma_of(picture: Picture) -> np.ndarray:
+    """Return the luma of a picture in 0..1, (H, W) float32, also of false colours."""
+    limits = images.limits(picture.pixels, "auto", picture.invalid)
+    return images.luma(images.to_unit(picture.pixels, limits, picture.invalid))
+
+
+def preview(
+    kind: Preview,
+    fixed: np.ndarray,
+    pixels: np.ndarray,
+    covered: np.ndarray,
+    transform: Transform,
+) -> np.ndarray:
+    """Return a picture of a registration, (H, W, 3) uint8.
+
+    Args:
+        kind: `checker`, `overlay` or `field`.
+        fixed: Luma in 0..1.
+        pixels: The moved image as it is stored.
+        covered: Where it has data.
+        transform: What moved it.
+    """
+    if kind == "field":
+        return previews.wheel(transform.displacement()[0].permute(1, 2, 0).numpy())
+    unit = images.luma(images.to_unit(pixels, images.limits(pixels, "p0.5:p99.5", ~covered)))
+    draw = previews.checker if kind == "checker" else previews.overlay
+    return draw(stretched(fixed), unit, covered)
+
+
+def stretched(luma: np.ndarray) -> np.ndarray:
+    """Return an image between its own 0.5 and 99.5 percentiles, for the eye."""
+    return images.to_unit(luma, images.limits(luma, "p0.5:p99.5"))
