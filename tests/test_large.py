@@ -1,5 +1,6 @@
 """Pairs larger than memory: the rows read and written are the pixels that were there."""
 
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -112,7 +113,10 @@ def test_other_files_and_damaged_ones_are_left_too(tmp_path: Path) -> None:
     (tmp_path / "b.tif").write_bytes(whole.read_bytes()[:-100])
     (tmp_path / "c.tif").write_bytes(b"II*\0nothing")
     (tmp_path / "d.png").write_bytes(images.encode(picture(1), format="png"))
-    for name in ("b.tif", "c.tif", "d.png", "e.tif"):
+    tile = zlib.compress(bytes(1 << 20))
+    wide = {"shape": (1024, 1 << 20), "dtype": np.uint8, "tile": (1024, 1024)}  # a line of 1 GiB
+    tifffile.imwrite(tmp_path / "f.tif", iter([tile] * 1024), compression="zlib", **wide)
+    for name in ("b.tif", "c.tif", "d.png", "e.tif", "f.tif"):
         assert TiffRows.open(str(tmp_path / name)) is None
 
 

@@ -7,6 +7,7 @@ whole, by `fusecli.io.images`.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ from fusecli.io.values import invalid_pixels
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 SEGMENT = 64 << 20  # bytes that one strip or tile may decode to
+LINE = 512 << 20  # bytes that one line of them may
 
 
 class TiffRows:
@@ -107,7 +109,7 @@ class TiffRows:
         return invalid_pixels(pixels, self.nodata)
 
     def _stored(self, top: int, bottom: int) -> np.ndarray:
-        row = int(np.prod(self.shape[1:]))
+        row = math.prod(self.shape[1:])
         offset = self._page.dataoffsets[0] + top * row * self.dtype.itemsize
         count = (bottom - top) * row
         stored = self._page.dtype.newbyteorder(self._file.byteorder)
@@ -148,8 +150,9 @@ class TiffRows:
 
 def _is_simple(page: Any, size: int) -> bool:
     """True when the page can be read in rows, and all of it is in a file of this size."""
-    chunk = int(np.prod(page.chunks)) * page.dtype.itemsize
-    needed = int(np.prod(page.chunked))
+    chunk = math.prod(page.chunks) * page.dtype.itemsize
+    line = math.prod((page.chunks[0], page.imagewidth, page.samplesperpixel)) * page.dtype.itemsize
+    needed = math.prod(page.chunked)
     about = tiff.describe(page)
     return (
         tiff.is_plain(page)
@@ -159,7 +162,7 @@ def _is_simple(page: Any, size: int) -> bool:
         and page.planarconfig == 1
         and page.dtype in (np.uint8, np.uint16)
         and about.orientation == 1
-        and (chunk <= SEGMENT or _is_contiguous(page))
+        and ((chunk <= SEGMENT and line <= LINE) or _is_contiguous(page))
         and len(page.dataoffsets) == len(page.databytecounts) == needed
         and all(
             offset + count <= size
