@@ -3,6 +3,7 @@
     import fusecli
 
     fused = fusecli.fuse("ir/0001.png", "vis/0001.png")  # or arrays; an array comes back
+    scores = fusecli.evaluate("ir/0001.png", "vis/0001.png", fused)
 
 What each function takes is described in `fusecli.api`.
 """
@@ -10,10 +11,10 @@ What each function takes is described in `fusecli.api`.
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "fuse"]
+__all__ = ["__version__", "evaluate", "fuse"]
 
 if TYPE_CHECKING:
-    from fusecli.api import fuse
+    from fusecli.api import evaluate, fuse
 
 
 def __getattr__(name: str) -> Any:

@@ -20,12 +20,14 @@ from numpy.typing import ArrayLike
 from fusecli import checkpoint, models
 from fusecli.io import images
 from fusecli.io.images import Picture
+from fusecli.metrics import select
 from fusecli.pipeline.fusing import fit as on_one_grid
 from fusecli.pipeline.fusing import recolour
 from fusecli.pipeline.inference import Fuser
+from fusecli.pipeline.scoring import Rules, Scorer
 from fusecli.runtime import Precision, Runtime
 
-__all__ = ["Image", "fuse"]
+__all__ = ["Image", "evaluate", "fuse"]
 
 Image = str | os.PathLike[str] | ArrayLike
 """A file, or (H, W) grey or (H, W, 3) RGB pixels: uint8, uint16 or float.
@@ -90,6 +92,52 @@ def fuse(
     result = recolour(fused[0, 0].numpy(), vis_unit, luma, chroma)
     dtype = vis_picture.pixels.dtype if out_dtype == "auto" else np.dtype(out_dtype)
     return images.from_unit(result, dtype)
+
+
+def evaluate(
+    ir: Image,
+    vis: Image,
+    fused: Image,
+    metrics: str = "standard",
+    *,
+    reference: Image | None = None,
+    ir_range: str = "auto",
+    vis_range: str = "auto",
+    compute: Literal["luma", "rgb"] = "luma",
+    device: str = "auto",
+) -> dict[str, float]:
+    """Return the scores of one fused image: what `fusecli eval` prints for it.
+
+    Args:
+        ir: Infrared.
+        vis: Visible.
+        fused: What a method made of them; of the same size.
+        metrics: Names, names with a convention and groups, as in `--metrics`: `standard,mi:nats`.
+        reference: Ground truth, for `:reference` metrics.
+        ir_range: Which values of `ir` become grey levels 0 and 255: `auto`, `dtype`, `LO:HI` or
+            `pLO:pHI`.
+        vis_range: The same for `vis`.
+        compute: On the `luma`, or on each channel (`rgb`) and then the mean.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+
+    Returns:
+        Full key, such as `mi:nats`, to value; NaN where a metric is not defined.
+
+    Raises:
+        InputError: An image that cannot be read, or images of different size.
+        UsageError: An unknown metric.
+    """
+    given = {"ir": ir, "vis": vis, "fused": fused}
+    if reference is not None:
+        given["reference"] = reference
+    specs = select(metrics, given)
+    place = Runtime.resolve(device, "fp32", "1").devices[0]
+    scorer = Scorer(("fused",), specs, Rules(ir_range, vis_range, compute), place)
+    pictures = {name: _picture(image, name) for name, image in given.items()}
+    for name, picture in pictures.items():
+        scorer.check_size(name, picture, pictures["vis"], name)
+    values = scorer.measure({n: scorer.planes(n, picture) for n, picture in pictures.items()})
+    return {spec.key: value for spec, value in zip(specs, values, strict=True)}
 
 
 def _picture(image: Image, name: str) -> Picture:

@@ -1,5 +1,6 @@
 """The Python functions: what they take and return, and that they equal the commands."""
 
+import csv
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from runs import fuse as fuse_command
 
 import fusecli
 from fusecli import checkpoint
+from fusecli.cli import run
 from fusecli.errors import InputError, UsageError
 from fusecli.io import images
 
@@ -111,6 +113,34 @@ def test_errors_are_those_of_the_command():
             fusecli.fuse(wrong, vis)
     with pytest.raises(AttributeError, match="no attribute 'fusee'"):
         fusecli.fusee  # noqa: B018 - the look-up is the test
+
+
+def test_evaluate_returns_what_the_command_reports(written):
+    report = written / "report"
+    command = ["eval", *(str(written / side) for side in ("ir", "vis", "out")), "-o", str(report)]
+    measures = "standard,vifb,qcb"
+    assert run([*command, "--metrics", measures, "--table", "csv", "--progress", "none"]) == 0
+    with (report / "per_image.csv").open(newline="") as file:
+        rows = {row["key"]: row for row in csv.DictReader(file)}
+    assert rows.keys() == PAIRS.keys()
+    for key, row in rows.items():
+        paths = [next((written / side).glob(f"{key}.*")) for side in ("ir", "vis", "out")]
+        scores = fusecli.evaluate(*paths, measures)
+        assert set(scores) == set(row) - {"method", "key"}
+        for name, value in scores.items():
+            assert float(row[name]) == pytest.approx(value, rel=1e-5, abs=1e-6)
+
+
+def test_evaluate_takes_arrays_and_knows_the_truth():
+    ir, vis = scene(np.uint8), scene(np.uint8, 3)
+    scores = fusecli.evaluate(ir, vis, vis, "mse:reference,en", reference=vis)
+    assert scores["mse:reference"] == 0
+    assert 0 < scores["en:gray"] <= 8
+    with pytest.raises(UsageError, match="needs reference"):
+        fusecli.evaluate(ir, vis, vis, "mse:reference")
+    with pytest.raises(InputError, match="25x21") as caught:
+        fusecli.evaluate(ir, vis, vis[:, :-1])
+    assert caught.value.code == "size.differ"
 
 
 def test_importing_the_package_is_light():
