@@ -82,7 +82,8 @@ def main() -> None:
     print(f"ms per pair, {options.size}, batch {options.batch}, {options.device}, "
           f"{options.threads} thread(s), torch {torch.__version__}")  # fmt: skip
     print(f"{'':22}{'first':>10}{'next':>10}")
-    for name in options.only or [*GROUPS, "all", *every]:
+    groups = [name for name, members in GROUPS.items() if set(members).issubset(every)]
+    for name in options.only or [*groups, "all", *every]:
         chosen = every if name == "all" else GROUPS.get(name, (name,))
         times = seconds(tuple(find(key) for key in chosen), pictures, options.repeat)
         print(f"{name:22}" + "".join(f"{1000 * t / options.batch:10.1f}" for t in times))

@@ -40,6 +40,42 @@ _fusecli_value() {
         "fuse --chunk") : ;;
         "fuse --progress") words='auto bar plain jsonl none' ;;
         "fuse --config") paths=-f ;;
+        "register --fixed") words='vis ir' ;;
+        "register --method") words='auto ngf ecc mi phase feature flow' ;;
+        "register --transform") words='auto translation euclidean similarity affine homography dense' ;;
+        "register --per") words='pair folder' ;;
+        "register --init") paths=-f ;;
+        "register --apply") paths=-f ;;
+        "register --max-side") : ;;
+        "register --min-gain") : ;;
+        "register --on-reject") words='fail identity' ;;
+        "register --interpolation") words='nearest linear cubic' ;;
+        "register --border") words='constant replicate reflect' ;;
+        "register --fill") : ;;
+        "register --save-field") words='none npz flo tiff' ;;
+        "register --preview") words='none checker overlay field' ;;
+        "register --metadata") words='keep drop' ;;
+        "register --pairs") paths=-f ;;
+        "register --limit") : ;;
+        "register --ir-suffix") : ;;
+        "register --vis-suffix") : ;;
+        "register --pair-regex") : ;;
+        "register --pair-by") words='key order' ;;
+        "register --unpaired") words='error skip' ;;
+        "register --out" | "register -o") paths=-f ;;
+        "register --manifest") paths=-f ;;
+        "register --name") : ;;
+        "register --format") words='auto png tiff jpeg webp npy' ;;
+        "register --quality") : ;;
+        "register --jobs" | "register -j") : ;;
+        "register --device") words='auto cpu cuda mps' ;;
+        "register --precision") words='fp32 bf16 fp16 auto' ;;
+        "register --seed") : ;;
+        "register --shard") : ;;
+        "register --backend") : ;;
+        "register --chunk") : ;;
+        "register --progress") words='auto bar plain jsonl none' ;;
+        "register --config") paths=-f ;;
         "train --out" | "train -o") paths=-d ;;
         "train --model" | "train -m") words='mfeif reconet reconet-m-register reconet-plus reconet-u-register rfn-nest rfvif smfnet' ;;
         "train --init") paths=-f ;;
@@ -79,6 +115,28 @@ _fusecli_value() {
         "train --seed") : ;;
         "train --progress") words='auto bar plain jsonl none' ;;
         "train --config") paths=-f ;;
+        "eval --metrics") words='standard vifb rfn-nest smfnet linfeng liu fast all' list=1 ;;
+        "eval --reference") paths=-d ;;
+        "eval --truth") paths=-d ;;
+        "eval --compute") words='luma rgb' ;;
+        "eval --ir-range") words='auto dtype' ;;
+        "eval --vis-range") words='auto dtype' ;;
+        "eval --out" | "eval -o") paths=-d ;;
+        "eval --table") words='text csv md latex html' ;;
+        "eval --plots") words='none box curves bars radar contact zoom' list=1 ;;
+        "eval --roi") : ;;
+        "eval --fail-under") : ;;
+        "eval --pairs") paths=-f ;;
+        "eval --limit") : ;;
+        "eval --ir-suffix") : ;;
+        "eval --vis-suffix") : ;;
+        "eval --pair-regex") : ;;
+        "eval --pair-by") words='key order' ;;
+        "eval --unpaired") words='error skip' ;;
+        "eval --jobs" | "eval -j") : ;;
+        "eval --device") words='auto cpu cuda' ;;
+        "eval --progress") words='auto bar plain jsonl none' ;;
+        "eval --config") paths=-f ;;
         "export --out" | "export -o") paths=-f ;;
         "export --format") words='onnx pt2 safetensors' ;;
         "export --weights") paths=-f ;;
@@ -100,8 +158,13 @@ _fusecli_argument() {
     case "$1 $2" in
         "fuse 0") paths=-f ;;
         "fuse 1") paths=-f ;;
+        "register 0") paths=-f ;;
+        "register 1") paths=-f ;;
         "train 0") paths=-f ;;
         "train 1") paths=-f ;;
+        "eval 0") paths=-f ;;
+        "eval 1") paths=-f ;;
+        "eval "*) paths=-f ;;
         "export 0") words='mfeif reconet reconet-m-register reconet-plus reconet-u-register rfn-nest rfvif smfnet' ;;
         "models show 0") words='mfeif reconet reconet-m-register reconet-plus reconet-u-register rfn-nest rfvif smfnet' ;;
         "models verify "*) words='mfeif reconet reconet-m-register reconet-plus reconet-u-register rfn-nest rfvif smfnet' ;;
@@ -114,7 +177,9 @@ _fusecli_options() {
     case "$1" in
         "") echo '--version --install-completion --show-completion --help -h' ;;
         "fuse") echo '--model -m --weights --batch-size --tile --tile-overlap --compare --recursive -r --pairs --limit --ir-suffix --vis-suffix --pair-regex --pair-by --unpaired --out -o --overwrite --resume --checksum --manifest --name --format --quality --ir-range --vis-range --range-scope --out-dtype --tone --chroma --alpha --fit --grid --ir-luma --metadata --jobs -j --device --precision --seed --shard --backend --chunk --fail-fast --dry-run -n --json --print --print0 --progress --quiet -q --verbose -v --config --help -h' ;;
+        "register") echo '--fixed --method --transform --per --init --apply --max-side --min-gain --on-reject --interpolation --border --fill --save-field --save-mask --preview --metadata --recursive -r --pairs --limit --ir-suffix --vis-suffix --pair-regex --pair-by --unpaired --out -o --overwrite --resume --checksum --manifest --name --format --quality --jobs -j --device --precision --seed --shard --backend --chunk --fail-fast --dry-run -n --json --print --print0 --progress --quiet -q --verbose -v --config --help -h' ;;
         "train") echo '--out -o --model -m --init --val-ir --val-vis --val-fraction --resume --overwrite --dry-run -n --set --stage --epochs --steps --max-time --batch-size --crop --lr --optimizer --schedule --warmup --accumulate --clip-grad --loss --misalign --no-augment --augment --eval-every --save-every --keep --log --deterministic --compile --devices --recursive -r --pairs --limit --ir-suffix --vis-suffix --pair-regex --pair-by --unpaired --jobs -j --device --precision --seed --json --print --print0 --progress --quiet -q --verbose -v --config --help -h' ;;
+        "eval") echo '--metrics --reference --truth --compute --ir-range --vis-range --out -o --overwrite --table --plots --roi --fail-under --dry-run -n --recursive -r --pairs --limit --ir-suffix --vis-suffix --pair-regex --pair-by --unpaired --jobs -j --device --json --print --print0 --progress --quiet -q --verbose -v --config --help -h' ;;
         "export") echo '--out -o --format --weights --set --dynamic --size --opset --precision --embed-io --no-check --check --atol --rtol --overwrite --json --quiet -q --help -h' ;;
         "doctor") echo '--json --help -h' ;;
         "models") echo '--help -h' ;;
@@ -127,7 +192,7 @@ _fusecli_options() {
 
 _fusecli_commands() {
     case "$1" in
-        "") echo 'fuse train export doctor models' ;;
+        "") echo 'fuse register train eval export doctor models' ;;
         "models") echo 'list show verify convert' ;;
     esac
 }

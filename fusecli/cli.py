@@ -9,7 +9,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from fusecli import __version__, config, packages
-from fusecli.commands import doctor, export, fuse, models, register, train, warp
+from fusecli.commands import doctor, eval, export, fuse, models, register, train, warp
 from fusecli.errors import FusecliError, UsageError
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app.command(name="fuse")(fuse.fuse)
 app.command(name="register")(register.register)
 app.command(name="warp")(warp.warp)
 app.command(name="train")(train.train)
+app.command(name="eval")(eval.evaluate)
 app.command(name="export")(export.export)
 app.command(name="doctor")(doctor.doctor)
 app.add_typer(models.app, name="models")

@@ -126,6 +126,9 @@ def fuse(
     if running.dry_run and not output.resume:
         return rehearse("fuse", jobs, output.out, reporter)
 
+    from fusecli.memory import keep_freed_memory
+
+    keep_freed_memory()
     from fusecli.pipeline.folder import Engine, FusingRun
     from fusecli.pipeline.fusing import Rules
     from fusecli.pipeline.inference import Tiling

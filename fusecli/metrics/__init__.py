@@ -2,7 +2,8 @@
 
 A metric is a function with data. Its parameters say which images it needs, by name (`ir`, `vis`,
 `fused`, `reference`); each is a `Plane`, and the result is (B, C) float64, one value per image and
-channel. A new one is one decorated function in one file, and needs no other line anywhere:
+channel. (Those of registration take a `transform` instead.) A new one is one decorated function in
+one file, and needs no other line anywhere:
 
     @metric("range:grey", label="RG", about="largest less smallest grey level",
             source="our own", range=(0, 255))
@@ -156,6 +157,15 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "en:gray", "sd:gray", "sf:mean", "ag:mean", "mi:bits", "cc:mean", "scd:sum", "mse:gray",
         "psnr:std",
     ),
+    # Transforms against the truth.
+    "registration": (
+        "epe:mean", "epe:median", "epe:p95", "corner:mean", "success:1", "success:3", "success:5",
+        "success:10", "auc:10",
+    ),
+}  # fmt: skip
+NEEDED = {
+    "ir": "infrared images", "vis": "visible images", "fused": "fused images",
+    "reference": "ground truth, --reference DIR", "transform": "true transforms, --truth DIR",
 }  # fmt: skip
 
 
@@ -218,11 +228,8 @@ def select(text: str, images: Iterable[str] = ("ir", "vis", "fused")) -> tuple[M
         chosen.update((spec.key, spec) for spec in specs)
     for spec in chosen.values():
         if lacking := [image for image in spec.needs if image not in at_hand]:
-            raise UsageError(
-                f"{spec.key} needs {' and '.join(lacking)} images",
-                code="usage.metrics",
-                hint="give their folder with --reference" if "reference" in lacking else None,
-            )
+            needed = " and ".join(NEEDED[image] for image in lacking)
+            raise UsageError(f"{spec.key} needs {needed}", code="usage.metrics")
     if not chosen:
         raise UsageError(
             "no metric chosen",

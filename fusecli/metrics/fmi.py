@@ -206,31 +206,35 @@ def _mean_information(
     return total / ((height - 2) * (width - 2))
 
 
-@fmi("fmi:edge", about="of thin Sobel edges; what tables call FMI_pixel", plain=True)
+@fmi(
+    "fmi:edge",
+    about="feature mutual information of thin Sobel edges; what tables call FMI_pixel",
+    plain=True,
+)
 def information_of_edges(ir: Plane, vis: Plane, fused: Plane) -> Tensor:
     """Return FMI of the edge maps."""
     return _mean_information(edge_map, ir, vis, fused)
 
 
-@fmi("fmi:none", about="of the grey levels themselves")
+@fmi("fmi:none", about="feature mutual information of the grey levels themselves")
 def information_of_levels(ir: Plane, vis: Plane, fused: Plane) -> Tensor:
     """Return FMI of the grey levels."""
     return _mean_information(lambda plane: plane.pixels, ir, vis, fused)
 
 
-@fmi("fmi:gradient", about="of the horizontal gradient")
+@fmi("fmi:gradient", about="feature mutual information of the horizontal gradient")
 def information_of_gradients(ir: Plane, vis: Plane, fused: Plane) -> Tensor:
     """Return FMI of the horizontal central differences."""
     return _mean_information(horizontal_gradient, ir, vis, fused)
 
 
-@fmi("fmi:dct", about="of the cosine transform of the whole image")
+@fmi("fmi:dct", about="feature mutual information of the cosine transform of the whole image")
 def information_of_cosines(ir: Plane, vis: Plane, fused: Plane) -> Tensor:
     """Return FMI of the cosine transforms."""
     return _mean_information(cosine_transform, ir, vis, fused)
 
 
-@fmi("fmi:wavelet", about="of the one-level discrete Meyer transform")
+@fmi("fmi:wavelet", about="feature mutual information of the one-level discrete Meyer transform")
 def information_of_wavelets(ir: Plane, vis: Plane, fused: Plane) -> Tensor:
     """Return FMI of the wavelet transforms; 0/0 where an image has equal coefficients only."""
     return _mean_information(wavelet_transform, ir, vis, fused)

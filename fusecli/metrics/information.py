@@ -49,14 +49,13 @@ def mutual_information(plane: Plane, other: Plane) -> Tensor:
 en = partial(
     metric,
     label="EN",
-    about="entropy of the grey levels, bits",
     source="Roberts, van Aardt and Ahmed, J. Appl. Remote Sens. 2, 2008",
     range=(0, 8),
 )
 
 
-@en("en:gray", plain=True)
-@en("en:vifb", colour=True)
+@en("en:gray", about="entropy of the grey levels, bits", plain=True)
+@en("en:vifb", about="en:gray on each channel", colour=True)
 def entropy_of_fused(fused: Plane) -> Tensor:
     """Return the entropy (EN) in bits, 0 for a constant image, 8 for 256 equal shares."""
     return entropy(fused) / BITS
@@ -200,7 +199,12 @@ def nonlinear_correlation(ir: Plane, vis: Plane, fused: Plane) -> Tensor:
 pair = partial(metric, source="Studholme, Hill and Hawkes, Pattern Recogn. 32, 1999")
 
 
-@pair("mi_ab:bits256", label="MI(A,B)", about="of the two sources, bits, 256 bins", range=(0, 8))
+@pair(
+    "mi_ab:bits256",
+    label="MI(A,B)",
+    about="mutual information of the two sources, bits, 256 bins",
+    range=(0, 8),
+)
 def mutual_information_of_sources(ir: Plane, vis: Plane) -> Tensor:
     """Return MI(A, B) in bits."""
     return mutual_information(ir, vis) / BITS
@@ -209,7 +213,7 @@ def mutual_information_of_sources(ir: Plane, vis: Plane) -> Tensor:
 @pair(
     "nmi_ab:sum_over_joint",
     label="NMI(A,B)",
-    about="of the two sources: (H(A) + H(B)) / H(A,B)",
+    about="normalised information of the two sources: (H(A) + H(B)) / H(A,B)",
     range=(1, 2),
     plain=True,
 )
@@ -221,7 +225,7 @@ def normalised_information_of_sources(ir: Plane, vis: Plane) -> Tensor:
 @pair(
     "nmi_ab:2mi_over_sum",
     label="NMI(A,B)",
-    about="of the two sources: 2 MI(A,B) / (H(A) + H(B))",
+    about="normalised information of the two sources: 2 MI(A,B) / (H(A) + H(B))",
     range=(0, 1),
 )
 def redundancy_of_sources(ir: Plane, vis: Plane) -> Tensor:

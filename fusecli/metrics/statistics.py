@@ -32,14 +32,13 @@ def pearson(first: Tensor, second: Tensor) -> Tensor:
 sd = partial(
     metric,
     label="SD",
-    about="standard deviation of the grey levels",
     source="Rao, Meas. Sci. Technol. 8, 1997",
     range=(0, 127.5),
 )
 
 
-@sd("sd:gray", plain=True)
-@sd("sd:vifb", colour=True)
+@sd("sd:gray", about="standard deviation of the grey levels", plain=True)
+@sd("sd:vifb", about="sd:gray on each channel, called variance there", colour=True)
 def standard_deviation(fused: Plane) -> Tensor:
     """Return the standard deviation (SD) in grey levels, population form."""
     return mean(centred(fused).square()).sqrt()

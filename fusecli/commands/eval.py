@@ -1,0 +1,429 @@
+"""`fusecli eval`: scores of fused images, as tables, plots and a report."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+import math
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from fusecli import packages
+from fusecli.commands.options import (
+    Infrared,
+    Inputs,
+    Talk,
+    Visible,
+    assignments,
+    grouped,
+    offering,
+)
+from fusecli.errors import MissingError, UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from fusecli.io.pairs import Pair
+    from fusecli.metrics import MetricSpec
+    from fusecli.pipeline.reporting import Check, EvalReport, Layout
+    from fusecli.pipeline.scoring import Case, Scorer
+    from fusecli.pipeline.truth import TransformCase, TransformScorer
+    from fusecli.plots import Region
+    from fusecli.report import Reporter
+    from fusecli.runtime import Runtime
+    from fusecli.tables import Board, Kind
+
+GROUPS = ("standard", "vifb", "rfn-nest", "smfnet", "linfeng", "liu", "fast", "all")
+TABLES: tuple[Kind, ...] = ("text", "csv", "md", "latex", "html")
+PLOTS = ("box", "curves", "bars", "radar", "contact", "zoom")
+PAGE = 120  # characters across, where there is no terminal to ask
+
+
+def _flag(panel: str, *names: str, help: str, **more: Any) -> Any:
+    return typer.Option(*names, help=help, rich_help_panel=panel, **more)
+
+
+def _range(name: str, image: str) -> Any:
+    return _flag(
+        "Scoring",
+        name,
+        metavar="RULE",
+        autocompletion=offering("auto", "dtype"),
+        help=f"What becomes 0..255 in {image} images: auto, dtype, LO:HI or pLO:pHI.",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scoring:
+    """What is measured, and on which values."""
+
+    metrics: Annotated[
+        str,
+        _flag(
+            "Scoring",
+            "--metrics",
+            metavar="LIST",
+            autocompletion=offering(*GROUPS),
+            help="Names (qabf), names with a convention (mi:nats), or groups: "
+            f"{', '.join(GROUPS)}.",
+        ),
+    ] = "standard"
+    reference: Annotated[
+        str | None,
+        _flag(
+            "Scoring", "--reference", metavar="DIR", help="Ground truth, for :reference metrics."
+        ),
+    ] = None
+    truth: Annotated[
+        str | None,
+        _flag(
+            "Scoring",
+            "--truth",
+            metavar="DIR",
+            help="True transforms; FUSED are then folders of transforms, scored by distance.",
+        ),
+    ] = None
+    compute: Annotated[
+        Literal["luma", "rgb"],
+        _flag("Scoring", "--compute", help="On the luma, or on each channel and then the mean."),
+    ] = "luma"
+    ir_range: Annotated[str, _range("--ir-range", "infrared")] = "auto"
+    vis_range: Annotated[str, _range("--vis-range", "visible")] = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Presentation:
+    """What is written where."""
+
+    out: Annotated[
+        str | None,
+        _flag("Report", "--out", "-o", metavar="DIR", help="Report folder; else tables to stdout."),
+    ] = None
+    overwrite: Annotated[bool, _flag("Report", "--overwrite", help="Replace a report.")] = False
+    table: Annotated[
+        list[str] | None,
+        _flag(
+            "Report",
+            "--table",
+            metavar="KIND",
+            autocompletion=offering(*TABLES),
+            show_default="text",
+            help=f"{', '.join(TABLES)}; repeatable.",
+        ),
+    ] = None
+    plots: Annotated[
+        str,
+        _flag(
+            "Report",
+            "--plots",
+            metavar="LIST",
+            autocompletion=offering("none", *PLOTS),
+            help=f"none, or of {', '.join(PLOTS)}; needs the extra report.",
+        ),
+    ] = "none"
+    roi: Annotated[
+        str | None,
+        _flag("Report", "--roi", metavar="X,Y,W,H", help="Region that pictures magnify."),
+    ] = None
+    fail_under: Annotated[
+        list[str] | None,
+        _flag(
+            "Report",
+            "--fail-under",
+            metavar="METRIC=VALUE",
+            help="Exit 6 when the mean of any method is worse; repeatable.",
+        ),
+    ] = None
+    dry_run: Annotated[
+        bool, _flag("Report", "--dry-run", "-n", help="List what would be scored; write nothing.")
+    ] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """How the work is done; none of this changes a value beyond rounding."""
+
+    jobs: Annotated[
+        str, _flag("Running", "--jobs", "-j", metavar="N", help="Images scored at the same time.")
+    ] = "auto"
+    device: Annotated[
+        str,
+        _flag(
+            "Running",
+            "--device",
+            metavar="D",
+            autocompletion=offering("auto", "cpu", "cuda"),
+            envvar="FUSECLI_DEVICE",
+            help="auto, cpu, cuda or cuda:N.",
+        ),
+    ] = "auto"
+
+
+@grouped
+def evaluate(
+    ir: Infrared = None,
+    vis: Visible = None,
+    fused: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME=]FUSED...",
+            help="Fused files, folders or globs: one for each method.",
+            show_default=False,
+        ),
+    ] = None,
+    *,
+    scoring: Scoring,
+    presentation: Presentation,
+    inputs: Inputs,
+    machine: Machine,
+    talk: Talk,
+) -> int:
+    """Score fused images with the metrics papers use; compare methods.
+
+    [dim]fusecli eval ir/ vis/ out/[/]
+    [dim]fusecli eval ir/ vis/ ours=out_a gff=out_b -o report/ --table latex --plots box,contact[/]
+    [dim]fusecli eval set/ir/ set/vis/ mine=est/transforms --truth set/truth[/]
+    """
+    reporter = talk.reporter()
+    kinds, figures = _kinds(presentation.table), _figures(presentation)
+    region = _region(presentation.roi)
+    _check_truth(scoring, presentation, figures)
+    from fusecli.commands.pairing import select_pairs
+    from fusecli.io.values import parse_range
+    from fusecli.metrics import select
+    from fusecli.pipeline.reporting import EvalReport, Layout, publish
+    from fusecli.pipeline.scoring import name_methods, score
+    from fusecli.runtime import Runtime
+
+    arguments = list(fused or ())
+    if inputs.pairs is not None:  # then every positional is a method
+        arguments = [text for text in (ir, vis, *arguments) if text is not None]
+        ir = vis = None
+    for rule in (scoring.ir_range, scoring.vis_range):
+        parse_range(rule)
+    methods = name_methods(arguments)
+    at_hand: tuple[str, ...] = ("ir", "vis", "fused")
+    at_hand += ("reference",) if scoring.reference is not None else ()
+    wanted = scoring.metrics
+    if scoring.truth is not None:
+        at_hand, wanted = ("transform",), "registration" if wanted == "standard" else wanted
+    checks = _checks(presentation.fail_under or (), at_hand)
+    specs = select(wanted, at_hand)
+    specs += tuple(check.spec for check in checks if check.spec not in specs)
+    out = presentation.out
+    layout = Layout(Path(out), kinds, figures, region) if out is not None else None
+    if layout is not None and not presentation.overwrite:
+        layout.check_free()
+    runtime = Runtime.resolve(machine.device, "fp32", machine.jobs)
+    pairs = select_pairs(ir, vis, inputs, out or "", reporter)
+    cases, lost, scorer = _work(pairs, methods, specs, scoring, inputs, runtime)
+    if lost:
+        reporter.warn(f"{lost} pairs that not every method has are left out", "pair.unmatched")
+    cases = cases[: inputs.limit]
+    report = EvalReport("eval", "scored", out or "standard output", found=len(cases))
+    if presentation.dry_run:
+        return _rehearse(cases, specs, layout, report, reporter)
+    score(cases, scorer, runtime, report=report, reporter=reporter)
+    report.extra = {"out": out, "runtime": runtime.as_dict() | {"precision": "fp64"}}
+    if scorer.scores.rows and report.signal is None:
+        board = publish(scorer, cases, methods, checks, layout, report, reporter)
+        _show(board, kinds, talk, to_stdout=layout is None and not talk.json)
+    return reporter.finish(report)
+
+
+def _work(
+    pairs: Iterable[Pair],
+    methods: dict[str, str],
+    specs: tuple[MetricSpec, ...],
+    scoring: Scoring,
+    inputs: Inputs,
+    runtime: Runtime,
+) -> tuple[Sequence[Case | TransformCase], int, Scorer | TransformScorer]:
+    """Return what to score, how many pairs were left out, and what scores it."""
+    skip = inputs.unpaired == "skip"
+    if scoring.truth is not None:
+        from fusecli.pipeline import truth
+
+        found, lost = truth.match(pairs, methods, scoring.truth, skip=skip)
+        return found, lost, truth.TransformScorer(tuple(methods), specs)
+    from fusecli.pipeline.scoring import Rules, Scorer, match
+
+    rules = Rules(scoring.ir_range, scoring.vis_range, scoring.compute)
+    cases, lost = match(
+        pairs, methods, reference=scoring.reference, recursive=inputs.recursive, skip=skip
+    )
+    return cases, lost, Scorer(tuple(methods), specs, rules, runtime.devices[0])
+
+
+def _check_truth(scoring: Scoring, presentation: Presentation, figures: tuple[str, ...]) -> None:
+    """Refuse what makes no sense for transforms.
+
+    Raises:
+        UsageError: An option about pictures together with `--truth`.
+    """
+    if scoring.truth is None:
+        return
+    given = {
+        "--reference": scoring.reference is not None,
+        "--compute": scoring.compute != "luma",
+        "--ir-range": scoring.ir_range != "auto",
+        "--vis-range": scoring.vis_range != "auto",
+        "--roi": presentation.roi is not None,
+        "--plots contact": "contact" in figures,
+        "--plots zoom": "zoom" in figures,
+    }
+    for flag, is_given in given.items():
+        if is_given:
+            raise UsageError(
+                f"{flag} is about pictures, and --truth scores transforms", code="usage.truth"
+            )
+
+
+def _kinds(tables: list[str] | None) -> tuple[Kind, ...]:
+    """Return the kinds of tables that were asked for.
+
+    Raises:
+        UsageError: Not a kind.
+    """
+    chosen: list[Kind] = []
+    for text in tables or ("text",):
+        kind = next((kind for kind in TABLES if kind == text), None)
+        if kind is None:
+            raise UsageError(f"--table {text}: choose {', '.join(TABLES)}", code="usage.table")
+        if kind not in chosen:
+            chosen.append(kind)
+    return tuple(chosen)
+
+
+def _figures(presentation: Presentation) -> tuple[str, ...]:
+    """Return the kinds of plots that were asked for.
+
+    Raises:
+        UsageError: Not a plot, nowhere to write it, or a region is missing.
+        MissingError: matplotlib is not installed.
+    """
+    words = [word.strip() for word in presentation.plots.split(",")]
+    chosen = tuple(dict.fromkeys(word for word in words if word not in ("", "none")))
+    for word in chosen:
+        if word not in PLOTS:
+            near = difflib.get_close_matches(word, PLOTS, n=1)
+            raise UsageError(
+                f"there is no plot '{word}'",
+                code="usage.plots",
+                facts=[f"available: {', '.join(PLOTS)}"],
+                hint=f"did you mean '{near[0]}'?" if near else None,
+            )
+    if not chosen:
+        return ()
+    if presentation.out is None:
+        raise UsageError("--plots needs a report folder", code="usage.plots", hint="add -o report")
+    if "zoom" in chosen and presentation.roi is None:
+        raise UsageError(
+            "--plots zoom needs a region to magnify",
+            code="usage.roi",
+            hint="add --roi X,Y,W,H in pixels, such as --roi 200,150,96,72",
+        )
+    if importlib.util.find_spec("matplotlib") is None:
+        raise MissingError(
+            "plots need the package matplotlib, which is not installed",
+            code="extra.missing",
+            hint=packages.install_extra("report"),
+            details={"package": "matplotlib", "extra": "report"},
+        )
+    return chosen
+
+
+def _region(text: str | None) -> Region | None:
+    """Return `--roi` as left, top, width and height.
+
+    Raises:
+        UsageError: Not four whole numbers that make a rectangle.
+    """
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+),(\d+),([1-9]\d*),([1-9]\d*)", text.replace(" ", ""))
+    if match is None:
+        raise UsageError(
+            f"--roi {text} is not a region",
+            code="usage.roi",
+            hint="left, top, width and height in pixels: --roi 200,150,96,72",
+        )
+    left, top, width, height = map(int, match.groups())
+    return left, top, width, height
+
+
+def _checks(texts: Sequence[str], images: tuple[str, ...]) -> list[Check]:
+    """Return the bounds of `--fail-under`.
+
+    Raises:
+        UsageError: Not a metric, or not a number.
+    """
+    from fusecli.metrics import select
+    from fusecli.pipeline.reporting import Check
+
+    found = []
+    for name, value in assignments(texts, "--fail-under").items():
+        specs = select(name, images)
+        try:
+            bound = float(value)
+        except ValueError:
+            bound = math.nan
+        if len(specs) > 1 or math.isnan(bound):
+            problem = "is a group" if len(specs) > 1 else f"needs a number, not {value}"
+            raise UsageError(f"--fail-under {name} {problem}", code="usage.fail_under")
+        found.append(Check(specs[0], bound))
+    return found
+
+
+def _rehearse(
+    cases: Sequence[Case | TransformCase],
+    specs: Sequence[MetricSpec],
+    layout: Layout | None,
+    report: EvalReport,
+    reporter: Reporter,
+) -> int:
+    """Show what would be scored and written, and return exit code 0."""
+    paths = [str(path) for path in layout.paths] if layout is not None else []
+    keys = [spec.key for spec in specs]
+    if reporter.json:
+        report.verb = "would score"
+        report.extra = {"dry_run": True, "metrics": keys, "files": paths}
+        return reporter.finish(report)
+    for case in cases:
+        sys.stdout.write(" ".join((case.key, *case.fused)) + "\n")
+    reporter.note(f"would score {len(cases)} images with {', '.join(keys)}")
+    if paths:
+        reporter.note(f"would write {', '.join(paths)}")
+    return 0
+
+
+def _show(board: Board, kinds: Sequence[Kind], talk: Talk, *, to_stdout: bool) -> None:
+    """Print the tables: to stdout where they are the product, else the text table to stderr."""
+    from rich.console import Console
+
+    from fusecli import tables
+
+    if not to_stdout:
+        if not talk.quiet and talk.progress != "jsonl":
+            _print(board, Console(stderr=True, highlight=False))
+        return
+    for kind in kinds:
+        if kind == "text":
+            _print(board, Console(highlight=False))
+        else:
+            sys.stdout.write(tables.write(board, kind))
+
+
+def _print(board: Board, console: Console) -> None:
+    """Print the text table, as wide as the terminal or, where there is none, as a page."""
+    from fusecli.tables import rich_table
+
+    if not console.is_terminal:
+        console.width = max(console.width, PAGE)
+    console.print(rich_table(board, console.width))

@@ -1,0 +1,73 @@
+"""Words of the command line to devices and threads, and the memory that inference keeps."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from fusecli.errors import FusecliError
+from fusecli.runtime import Runtime, worker_count
+
+
+def test_defaults_are_one_device_and_float32() -> None:
+    runtime = Runtime.resolve("cpu")
+    assert runtime.devices == (torch.device("cpu"),)
+    assert runtime.dtype == torch.float32
+    assert 1 <= runtime.jobs <= 8
+
+
+@pytest.mark.parametrize(
+    ("device", "precision", "code", "status"),
+    [
+        ("cuda:63", "fp32", "device.missing", 5),
+        ("toaster", "fp32", "device.syntax", 2),
+        ("xla", "fp32", "device.syntax", 2),
+        ("cpu,cpu", "fp32", "device.twice", 2),
+        ("cpu", "fp16", "device.precision", 2),
+    ],
+)
+def test_what_cannot_be_is_refused(device: str, precision, code: str, status: int) -> None:
+    with pytest.raises(FusecliError) as caught:
+        Runtime.resolve(device, precision)
+    assert (caught.value.code, caught.value.exit_code) == (code, status)
+
+
+@pytest.mark.parametrize("jobs", ["0", "-1", "many", "1.5"])
+def test_jobs_are_auto_or_positive(jobs: str) -> None:
+    with pytest.raises(FusecliError) as caught:
+        worker_count(jobs)
+    assert caught.value.code == "usage.jobs"
+    assert worker_count("3") == 3
+
+
+PROGRAM = """
+import resource, sys, threading
+from fusecli.memory import keep_freed_memory
+kept = keep_freed_memory() if sys.argv[1] == "keep" else None
+import torch
+def work():
+    image = torch.ones(1, 16, 512, 512)
+    for _ in range(6):
+        layer = image
+        for _ in range(4):  # 16 MiB each, as between two layers
+            layer = layer * 0.5 + image
+        faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+faults = []
+thread = threading.Thread(target=work); thread.start(); thread.join()
+print(kept, faults[-1] - faults[1])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a matter of glibc")
+def test_freed_blocks_are_used_again() -> None:
+    def run(mode: str) -> tuple[str, int]:
+        command = [sys.executable, "-c", PROGRAM, mode]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        kept, faults = done.stdout.split()
+        return kept, int(faults)
+
+    kept, faults = run("keep")
+    if kept != "True":
+        pytest.skip("the C library has no mallopt, or MALLOC_* is set")
+    assert faults < run("default")[1] / 1.5
