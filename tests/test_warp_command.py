@@ -15,7 +15,7 @@ from runs import contents
 
 from fusecli.cli import run
 from fusecli.io import images
-from fusecli.pipeline.misaligning import largest_box
+from fusecli.pipeline.boxes import largest_box
 from fusecli.registration.transform import load
 
 QUIET = ("--progress", "none", "-q")
@@ -137,6 +137,12 @@ def test_the_same_command_gives_the_same_bytes_however_it_runs(tmp_path, kind):
     assert fewer.items() <= expected.items()
 
 
+def test_a_preset_made_for_small_crops_is_damped_until_it_does_not_fold(tmp_path):
+    write(tmp_path / "ir" / "a.png", np.zeros((64, 640), np.uint8))
+    assert warp(tmp_path / "ir", "-o", tmp_path / "out", "--preset", "reconet-hard") == 0
+    assert load(tmp_path / "out/truth/a.json").parameters["elastic_alpha"] > 1
+
+
 def test_seed_and_variant_change_the_draw(tmp_path):
     ir, vis = draw_pairs(tmp_path, 1)
     for seed in (1, 2):
@@ -168,14 +174,25 @@ def test_noise_has_the_deviation_asked_for(tmp_path):
     assert noisy.mean() == pytest.approx(128, abs=0.5)
 
 
-def test_nonfinite_pixels_stay_where_they_are_nearest(tmp_path):
-    image = np.ones((40, 50), np.float32)
+@pytest.mark.parametrize("noise", [0, 5])
+def test_pixels_without_a_value_stay_where_they_are_nearest(tmp_path, noise):
+    image = np.linspace(0, 1, 2000, dtype=np.float32).reshape(40, 50)
     image[10, 20] = np.nan
     write(tmp_path / "ir" / "a.tif", image)
     out = tmp_path / "out"
-    assert warp(tmp_path / "ir", "-o", out, "--kind", "shift", "--shift", 3, "--exact") == 0
+    arguments = ("--kind", "shift", "--shift", 3, "--exact", "--noise", noise)
+    assert warp(tmp_path / "ir", "-o", out, *arguments) == 0
     moved = pixels(out / "a.tif")
     assert np.argwhere(~np.isfinite(moved)).tolist() == [[13, 23]]
+
+
+def test_sides_of_other_sizes_are_not_cropped_alike(tmp_path, capsys):
+    ir, vis = draw_pairs(tmp_path, 1)
+    write(Path(vis) / "00.png", np.zeros((200, 300, 3), np.uint8))
+    out = tmp_path / "set"
+    assert run(["warp", ir, vis, "-o", str(out), "--crop-valid", "--json"]) == 4
+    assert json.loads(capsys.readouterr().out)["failures"][0]["code"] == "size.differ"
+    assert warp(ir, vis, "-o", out) == 0  # uncropped, each side keeps its size
 
 
 def test_resume_does_only_what_is_missing(tmp_path, capsys):
@@ -220,6 +237,15 @@ def test_a_single_file_has_its_truth_beside_it(tmp_path):
     ir, _ = draw_pairs(tmp_path, 1)
     assert warp(Path(ir, "00.png"), "-o", tmp_path / "warped.png") == 0
     assert load(tmp_path / "warped.json").matrix is not None
+
+
+def test_standard_output_holds_the_image_alone(tmp_path, monkeypatch, capfdbinary):
+    ir, _ = draw_pairs(tmp_path, 1)
+    there = tmp_path / "empty"
+    there.mkdir()
+    monkeypatch.chdir(there)
+    assert warp(Path(ir, "00.png"), "-o", "-", "--format", "png") == 0
+    assert capfdbinary.readouterr().out.startswith(b"\x89PNG") and not list(there.iterdir())
 
 
 def test_a_warp_that_must_fold_is_the_failure_of_its_item(tmp_path, capsys):

@@ -23,6 +23,7 @@ from fusecli.errors import InputError
 from fusecli.io import images, writing
 from fusecli.io.images import Picture
 from fusecli.pipeline import stream
+from fusecli.pipeline.boxes import Box, crop, cropped, largest_box
 from fusecli.pipeline.manifest import Manifest, Record
 from fusecli.pipeline.moving import Resampling, move_picture
 from fusecli.pipeline.outputs import discard, remove_leftovers, stage
@@ -35,7 +36,6 @@ from fusecli.warps import Recipe
 from fusecli.warps.drawing import Warp, draw_warp, seeded
 
 Side = Literal["ir", "vis"]
-Box = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
@@ -99,18 +99,14 @@ class WarpItem:
             key, number = split(job.key, rules.variants)
             generator = seeded(rules.seed, key, number)
             warp = draw_warp(rules.recipe, size, generator, rules.exact)
-            pixels, alpha, covered = move_picture(clean, warp.backward, rules.resampling)
-            pixels = noisy(pixels, clean, rules.noise, generator)
+            warped, covered = move_picture(clean, warp.backward, rules.resampling)
+            low, high = images.limits(clean.pixels, "auto", clean.invalid)
+            warped = noisy(warped, rules.noise / 100 * (high - low), generator)
             box = largest_box(covered) if rules.crop_valid else (0, 0, *size)
         with watch("write"):
-            warped = dataclasses.replace(clean, pixels=pixels, alpha=alpha)
-            truth = truth_of(job.key, warp, box, rules)
-            files = [
-                *truth.files(self._truth_path(job), rules.save_field),
-                *self._pictures(job, warp, warped, covered, box),
-                (job.out, self._encoded(cropped(warped, box), job.format)),
-            ]
-            parts = self._placed(job, box)
+            files = self._beside(job, warp, warped, covered, box)
+            files.append((job.out, self._encoded(cropped(warped, box), job.format)))
+            parts = self._placed(job, size, box)
             try:
                 outcome.parts = [*parts, *stage(files)]
             except BaseException:
@@ -118,14 +114,14 @@ class WarpItem:
                 raise
         outcome.ms = watch.ms
         outcome.record = {
-            "shape": [box[2], box[3], *pixels.shape[2:]],
-            "dtype": str(pixels.dtype),
+            "shape": [*box[2:], *warped.pixels.shape[2:]],
+            "dtype": str(warped.pixels.dtype),
             "warp": warp.parameters,
         }
         return outcome
 
     def files(self, job: Job) -> Iterator[str]:
-        """Yield the names of all files of a job, but those of linked sides."""
+        """Yield the names of all files of a job."""
         if job.out == "-":
             return
         yield job.out
@@ -152,13 +148,16 @@ class WarpItem:
             quality=self.rules.quality,
         )
 
-    def _pictures(
+    def _beside(
         self, job: Job, warp: Warp, warped: Picture, covered: NDArray[np.bool_], box: Box
     ) -> list[tuple[str, bytes]]:
-        """Return mask and preview."""
-        if self.out is None:
+        """Return truth, mask and preview; beside standard output there is no place for them."""
+        if job.out == "-":
             return []
-        files = []
+        truth = truth_of(job.key, warp, box, self.rules)
+        files = truth.files(self._truth_path(job), self.rules.save_field)
+        if self.out is None:
+            return files
         if self.rules.save_mask:
             mask = images.encode(crop(covered, box).astype(np.uint8) * 255, format="png")
             files.append((str(self.out / ".mask" / f"{job.key}.png"), mask))
@@ -188,14 +187,24 @@ class WarpItem:
             for folder, source in sides
         ]
 
-    def _placed(self, job: Job, box: Box) -> list[tuple[str, str]]:
-        """Return part and final name of the side that stays and of the clean copy."""
+    def _placed(self, job: Job, size: tuple[int, ...], box: Box) -> list[tuple[str, str]]:
+        """Return part and final name of the side that stays and of the clean copy.
+
+        Raises:
+            InputError: `size.differ`: the sides cannot be cropped alike.
+        """
         parts: list[tuple[str, str]] = []
         try:
             for source, final in self._others(job):
                 if self.rules.crop_valid:
                     picture = images.read(source)
-                    check_same_grid(job, picture, box)
+                    if picture.pixels.shape[:2] != size:
+                        raise InputError(
+                            f"the two sides of '{job.key}' differ in size and cannot be cropped "
+                            "alike",
+                            code="size.differ",
+                            hint="leave --crop-valid out, or resize one side first",
+                        )
                     parts += stage([(final, self._encoded(cropped(picture, box), job.format))])
                 else:
                     parts.append((linked(source, final, self.rules.link), final))
@@ -304,77 +313,24 @@ def truth_of(key: str, warp: Warp, box: Box, rules: Rules) -> Transform:
     )
 
 
-def noisy(
-    pixels: np.ndarray, clean: Picture, percent: float, generator: torch.Generator
-) -> np.ndarray:
-    """Return pixels with Gaussian noise, in their own type.
+def noisy(picture: Picture, deviation: float, generator: torch.Generator) -> Picture:
+    """Return a picture with Gaussian noise; its type stays, and so do pixels without a value.
 
     Args:
-        pixels: As stored.
-        clean: The picture whose range counts: the full range of 8 bits, otherwise from the 0.5 to
-            the 99.5 percentile.
-        percent: Deviation in percent of the range.
+        picture: As stored.
+        deviation: In the units of the picture.
         generator: Source of the noise.
     """
-    if percent == 0:
-        return pixels
-    low, high = images.limits(clean.pixels, "auto", clean.invalid)
-    noise = torch.randn(pixels.shape, generator=generator).numpy() * (percent / 100 * (high - low))
-    values = pixels + noise
+    if deviation == 0:
+        return picture
+    pixels = picture.pixels
+    values = pixels + deviation * torch.randn(pixels.shape, generator=generator).numpy()
     if pixels.dtype.kind == "u":
         values = np.rint(np.clip(values, 0, np.iinfo(pixels.dtype).max))
-    return np.asarray(values.astype(pixels.dtype))
-
-
-def largest_box(covered: NDArray[np.bool_]) -> Box:
-    """Return top, left, height and width of the largest rectangle without a gap.
-
-    Raises:
-        InputError: `warp.empty`: nothing is covered.
-    """
-    heights = np.zeros(covered.shape[1], int)
-    best: Box = (0, 0, 0, 0)
-    for bottom, row in enumerate(covered):
-        heights = np.where(row, heights + 1, 0)
-        stack: list[tuple[int, int]] = []  # left ends of open rectangles and their heights
-        for right, tall in enumerate([*heights.tolist(), 0]):
-            left = right
-            while stack and stack[-1][1] >= tall:
-                left, high = stack.pop()
-                if high * (right - left) > best[2] * best[3]:
-                    best = (bottom - high + 1, left, high, right - left)
-            stack.append((left, tall))
-    if not best[2]:
-        raise InputError("the warp leaves no valid area to crop to", code="warp.empty")
-    return best
-
-
-def crop(array: np.ndarray, box: Box) -> np.ndarray:
-    """Return the part of an array (H, W, ...) in a box of top, left, height and width."""
-    top, left, height, width = box
-    return array[top : top + height, left : left + width]
-
-
-def cropped(picture: Picture, box: Box) -> Picture:
-    """Return the part of a picture in a box."""
-    alpha = None if picture.alpha is None else np.ascontiguousarray(crop(picture.alpha, box))
-    pixels = np.ascontiguousarray(crop(picture.pixels, box))
-    return dataclasses.replace(picture, pixels=pixels, alpha=alpha)
-
-
-def check_same_grid(job: Job, picture: Picture, box: Box) -> None:
-    """Refuse to crop a picture that the box does not fit into.
-
-    Raises:
-        InputError: `size.differ`.
-    """
-    top, left, height, width = box
-    if top + height > picture.pixels.shape[0] or left + width > picture.pixels.shape[1]:
-        raise InputError(
-            f"the two sides of '{job.key}' differ in size and cannot be cropped alike",
-            code="size.differ",
-            hint="leave --crop-valid out, or resize one side first",
-        )
+    values = values.astype(pixels.dtype)
+    if picture.invalid is not None:
+        values[picture.invalid] = pixels[picture.invalid]
+    return dataclasses.replace(picture, pixels=values)
 
 
 def linked(source: str, final: str, how: str) -> str:

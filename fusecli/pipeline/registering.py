@@ -76,10 +76,9 @@ class RegisterPair:
         with watch("run"):
             transform = self.alignment.of(job.key, fixed_luma, moving_luma)
             if untouched(transform):
-                covered = np.ones(fixed_luma.shape, bool)
-                pixels, alpha = moving.pixels, moving.alpha
+                moved, covered = moving, np.ones(fixed_luma.shape, bool)
             else:
-                pixels, alpha, covered = move_picture(
+                moved, covered = move_picture(
                     moving, transform.displacement(), self.rules.resampling
                 )
         with watch("write"):
@@ -87,13 +86,13 @@ class RegisterPair:
             if self.rules.metadata == "keep":
                 metadata = metadata_of(moving.metadata, fixed.metadata)
             data = images.encode(
-                pixels,
+                moved.pixels,
                 format=job.format,
-                alpha=alpha,
+                alpha=moved.alpha,
                 metadata=metadata,
                 quality=self.rules.quality,
             )
-            files = self._beside(job, transform, fixed_luma, pixels, covered)
+            files = self._beside(job, transform, fixed_luma, moved.pixels, covered)
             outcome.parts = stage([*files, (job.out, data)])
         if not transform.accepted:
             outcome.notes["register.rejected"] = (
@@ -101,8 +100,8 @@ class RegisterPair:
             )
         outcome.ms = watch.ms
         outcome.record = {
-            "shape": list(pixels.shape),
-            "dtype": str(pixels.dtype),
+            "shape": list(moved.pixels.shape),
+            "dtype": str(moved.pixels.dtype),
             "transform": transform.kind,
             "accepted": transform.accepted,
             "displacement_px": round(transform.mean_displacement(), 3),
