@@ -1,10 +1,10 @@
 """Every command and every piece of Python in the documentation works as printed.
 
-A page is a session: its `sh` blocks run one after the other in one folder that holds `ir/` and
-`vis/`, the same pairs under a camera's names in `flir/` and `rgb/`, and `tests/data` of this
-repository. A comment directly above a block changes that: `<!-- shown, not run: REASON -->`,
-`<!-- slow -->`, or `<!-- with the files above -->`: in a fusecli that has the files which the page
-prints.
+A page is a session: its `sh` blocks run one after the other in one folder. That holds the pairs
+`ir/` and `vis/`, the same under a camera's names in `flir/` and `rgb/`, the infrared images
+displaced in `moved/`, and `tests/data` of this repository. A comment directly above a block
+changes that: `<!-- shown, not run: REASON -->`, `<!-- slow -->`, or `<!-- with the files above
+-->`: in a fusecli that has the files which the page prints.
 """
 
 import os
@@ -82,12 +82,14 @@ class Session:
 def session(folder: Path, package: Path) -> Session:
     """Make a folder with pairs, where `fusecli` and `python` are those under test."""
     for number, scene in enumerate(("day_street", "night_street")):
-        for side, other in (("ir", "flir"), ("vis", "rgb")):
+        for side, other in (("ir", "flir"), ("vis", "rgb"), ("ir", "moved")):
             source = next((DATA / side).glob(f"{scene}.*"))
-            data = images.encode(images.read(str(source)).pixels[100:164, 130:220], format="png")
-            for place in (f"{side}/{number:04d}.png", f"{other}/{number:04d}_{other}.png"):
+            pixels = images.read(str(source)).pixels
+            seen = pixels[43:203, 55:255] if other == "moved" else pixels[40:200, 60:260]
+            places = [f"{side}/{number:04d}.png", f"{other}/{number:04d}_{other}.png"]
+            for place in [f"moved/{number:04d}.png"] if other == "moved" else places:
                 (folder / place).parent.mkdir(parents=True, exist_ok=True)
-                (folder / place).write_bytes(data)
+                (folder / place).write_bytes(images.encode(seen, format="png"))
     shutil.copytree(DATA, folder / "tests" / "data")
     programs = folder / ".bin"
     programs.mkdir()
