@@ -34,6 +34,11 @@ SCREENS = {
         "fusecli fuse ir/ vis/ -o again/ --model reconnet",
         "fusecli fuse flir/ vis/ -o again/",
     ),
+    "eval": (
+        "fusecli fuse ir/ vis/ -o clipped/ --limit 6 --quiet",
+        "fusecli fuse ir/ vis/ -o stretched/ --limit 6 --quiet --tone stretch",
+        "fusecli eval ir/ vis/ clipped/ stretched/ --unpaired skip --progress none",
+    ),
 }
 
 

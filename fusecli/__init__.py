@@ -2,7 +2,9 @@
 
     import fusecli
 
-    fused = fusecli.fuse("ir/0001.png", "vis/0001.png")  # or arrays; an array comes back
+    moved = fusecli.register("ir/0001.png", "vis/0001.png").image
+    fused = fusecli.fuse(moved, "vis/0001.png")  # files or arrays; an array comes back
+    scores = fusecli.evaluate(moved, "vis/0001.png", fused)
 
 What each function takes is described in `fusecli.api`.
 """
@@ -10,10 +12,10 @@ What each function takes is described in `fusecli.api`.
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "fuse"]
+__all__ = ["__version__", "evaluate", "fuse", "register"]
 
 if TYPE_CHECKING:
-    from fusecli.api import fuse
+    from fusecli.api import evaluate, fuse, register
 
 
 def __getattr__(name: str) -> Any:

@@ -10,6 +10,7 @@ Errors are those of `fusecli.errors`; each has a `message`, a stable `code` and 
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
@@ -20,12 +21,19 @@ from numpy.typing import ArrayLike
 from fusecli import checkpoint, models
 from fusecli.io import images
 from fusecli.io.images import Picture
+from fusecli.metrics import select
+from fusecli.pipeline.aligning import Alignment, untouched
 from fusecli.pipeline.fusing import fit as on_one_grid
 from fusecli.pipeline.fusing import recolour
 from fusecli.pipeline.inference import Fuser
+from fusecli.pipeline.moving import Resampling, move_picture
+from fusecli.pipeline.registering import luma_of
+from fusecli.pipeline.scoring import Rules, Scorer
+from fusecli.registration import check_combination
+from fusecli.registration.transform import Transform
 from fusecli.runtime import Precision, Runtime
 
-__all__ = ["Image", "fuse"]
+__all__ = ["Image", "Registered", "evaluate", "fuse", "register"]
 
 Image = str | os.PathLike[str] | ArrayLike
 """A file, or (H, W) grey or (H, W, 3) RGB pixels: uint8, uint16 or float.
@@ -90,6 +98,118 @@ def fuse(
     result = recolour(fused[0, 0].numpy(), vis_unit, luma, chroma)
     dtype = vis_picture.pixels.dtype if out_dtype == "auto" else np.dtype(out_dtype)
     return images.from_unit(result, dtype)
+
+
+@dataclass(frozen=True)
+class Registered:
+    """One image on the grid of the other.
+
+    Args:
+        image: The moved image on the fixed grid, (H, W) or (H, W, 3), in its own type and range.
+        covered: (H, W) bool, where it has data.
+        transform: Where each fixed pixel lies in the moving image: `matrix` (3x3) or `field`
+            ((H, W, 2) pixels, dx and dy), `accepted`, `method`, `score`.
+    """
+
+    image: np.ndarray
+    covered: np.ndarray
+    transform: Transform
+
+
+def register(
+    ir: Image,
+    vis: Image,
+    *,
+    fixed: Literal["vis", "ir"] = "vis",
+    method: str = "auto",
+    transform: str = "auto",
+    max_side: int = 1024,
+    min_gain: float = 0.0,
+    on_reject: Literal["fail", "identity"] = "fail",
+    interpolation: Literal["nearest", "linear", "cubic"] = "linear",
+    border: Literal["constant", "replicate", "reflect"] = "constant",
+    fill: float = 0.0,
+) -> Registered:
+    """Return one image moved onto the other: what `fusecli register` would write.
+
+    Args:
+        ir: Infrared.
+        vis: Visible; the sizes may differ.
+        fixed: The side that stays; the other moves.
+        method: `auto`, `ngf`, `ecc`, `mi`, `phase`, `feature` or `flow`.
+        transform: `auto`, `translation`, `euclidean`, `similarity`, `affine`, `homography` or
+            `dense`.
+        max_side: Longer side, in pixels, of the images that the estimate works on.
+        min_gain: Rise of the agreement that is required.
+        on_reject: What to do when no transform can be trusted: `fail`, or `identity` to return
+            the image as it is, on the fixed grid.
+        interpolation: Of pixels between pixels.
+        border: What is beyond the moving image.
+        fill: Value there for `constant`, in the units of the moving image.
+
+    Raises:
+        InputError: An image that cannot be read, or `register.rejected`.
+        UsageError: An unknown method, or one that cannot find such a transform.
+    """
+    check_combination(method, transform)
+    sides = {"ir": _picture(ir, "ir"), "vis": _picture(vis, "vis")}
+    still = sides.pop(fixed)
+    (moving,) = sides.values()
+    alignment = Alignment(
+        method, transform, max_side=max_side, min_gain=min_gain, on_reject=on_reject
+    )
+    found = alignment.of("the pair", luma_of(still), luma_of(moving))
+    if untouched(found):
+        return Registered(moving.pixels.copy(), np.ones(moving.pixels.shape[:2], bool), found)
+    how = Resampling(interpolation, border, fill)
+    moved, covered = move_picture(moving, found.displacement(), how)
+    return Registered(moved.pixels, covered, found)
+
+
+def evaluate(
+    ir: Image,
+    vis: Image,
+    fused: Image,
+    metrics: str = "standard",
+    *,
+    reference: Image | None = None,
+    ir_range: str = "auto",
+    vis_range: str = "auto",
+    compute: Literal["luma", "rgb"] = "luma",
+    device: str = "auto",
+) -> dict[str, float]:
+    """Return the scores of one fused image: what `fusecli eval` prints for it.
+
+    Args:
+        ir: Infrared.
+        vis: Visible.
+        fused: What a method made of them; of the same size.
+        metrics: Names, names with a convention and groups, as in `--metrics`: `standard,mi:nats`.
+        reference: Ground truth, for `:reference` metrics.
+        ir_range: Which values of `ir` become grey levels 0 and 255: `auto`, `dtype`, `LO:HI` or
+            `pLO:pHI`.
+        vis_range: The same for `vis`.
+        compute: On the `luma`, or on each channel (`rgb`) and then the mean.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+
+    Returns:
+        Full key, such as `mi:nats`, to value; NaN where a metric is not defined.
+
+    Raises:
+        InputError: An image that cannot be read, or images of different size.
+        UsageError: An unknown metric.
+    """
+    given = {"ir": ir, "vis": vis, "fused": fused}
+    if reference is not None:
+        given["reference"] = reference
+    specs = select(metrics, given)
+    place = Runtime.resolve(device, "fp32", "1").devices[0]
+    scorer = Scorer(("fused",), specs, Rules(ir_range, vis_range, compute), place)
+    pictures = {name: _picture(image, name) for name, image in given.items()}
+    for name, picture in pictures.items():
+        scorer.check_size(name, picture, pictures["vis"], name)
+    values = scorer.measure({n: scorer.planes(n, picture) for n, picture in pictures.items()})
+    return {spec.key: value for spec, value in zip(specs, values, strict=True)}
 
 
 def _picture(image: Image, name: str) -> Picture:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from fusecli import __version__, config, packages
-from fusecli.commands import doctor, eval, export, fuse, models, register, train
+from fusecli.commands import doctor, eval, export, fuse, models, register, train, warp
 from fusecli.errors import FusecliError, UsageError
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app = typer.Typer(
 # in the order of --help: fuse, register, warp, train, eval, export; then what helps with them
 app.command(name="fuse")(fuse.fuse)
 app.command(name="register")(register.register)
+app.command(name="warp")(warp.warp)
 app.command(name="train")(train.train)
 app.command(name="eval")(eval.evaluate)
 app.command(name="export")(export.export)

@@ -132,3 +132,20 @@ def usable_cores() -> int:
     except (OSError, ValueError):
         pass  # no control groups here
     return cores
+
+
+def total_memory(device: torch.device) -> int:
+    """Return the bytes of memory of a device, or of this process's control group if that is less.
+
+    It is the whole memory, whatever of it is in use.
+    """
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    try:
+        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        return 8 << 30  # Windows does not say
+    try:
+        return min(total, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    except (OSError, ValueError):
+        return total  # no control groups here, or no limit

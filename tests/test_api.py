@@ -1,5 +1,7 @@
 """The Python functions: what they take and return, and that they equal the commands."""
 
+import csv
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,7 @@ from runs import fuse as fuse_command
 
 import fusecli
 from fusecli import checkpoint
+from fusecli.cli import run
 from fusecli.errors import InputError, UsageError
 from fusecli.io import images
 
@@ -111,6 +114,77 @@ def test_errors_are_those_of_the_command():
             fusecli.fuse(wrong, vis)
     with pytest.raises(AttributeError, match="no attribute 'fusee'"):
         fusecli.fusee  # noqa: B018 - the look-up is the test
+
+
+@pytest.fixture(scope="module")
+def displaced() -> tuple[np.ndarray, np.ndarray]:
+    """Return the street with its infrared image 5 px to the right and 3 px up."""
+    ir = images.read(str(DATA / "ir" / "day_street.png")).pixels
+    vis = images.read(str(DATA / "vis" / "day_street.png")).pixels
+    return ir[11:-5, 3:-13], vis[8:-8, 8:-8]
+
+
+@pytest.mark.parametrize("fixed", ["vis", "ir"])
+def test_register_returns_what_the_command_writes(displaced, tmp_path, fixed):
+    for side, pixels in zip(("ir", "vis"), displaced, strict=True):
+        (tmp_path / f"{side}.png").write_bytes(images.encode(pixels, format="png"))
+    paths = [str(tmp_path / f"{side}.png") for side in ("ir", "vis")]
+    out = tmp_path / "moved.png"
+    assert run(["register", *paths, "-o", str(out), "--fixed", fixed, "--progress", "none"]) == 0
+    moved = fusecli.register(*displaced, fixed=fixed)
+    np.testing.assert_array_equal(moved.image, images.read(str(out)).pixels)
+    written = json.loads(out.with_suffix(".json").read_text("utf-8"))
+    np.testing.assert_array_equal(moved.transform.matrix, written["matrix"])
+    assert moved.covered.shape == moved.image.shape[:2]
+    assert 0.8 < moved.covered.mean() < 1
+
+
+def test_register_finds_the_displacement(displaced):
+    moved = fusecli.register(*displaced, transform="translation")
+    dx, dy = moved.transform.matrix[:2, 2]
+    assert (dx, dy) == pytest.approx((5, -3), abs=0.7)
+    assert moved.transform.accepted
+
+
+def test_register_refuses_or_passes_on():
+    ir, vis = np.full((60, 80), 7, np.uint8), scene(np.uint8, 3)
+    with pytest.raises(InputError, match="was not registered") as caught:
+        fusecli.register(ir, vis)
+    assert caught.value.code == "register.rejected"
+    passed = fusecli.register(ir, vis, on_reject="identity")
+    assert passed.image.shape == vis.shape[:2]
+    assert not passed.transform.accepted
+    with pytest.raises(UsageError, match="'nfg'") as caught:
+        fusecli.register(ir, vis, method="nfg")
+    assert caught.value.hint == "did you mean 'ngf'?"
+
+
+def test_evaluate_returns_what_the_command_reports(written):
+    report = written / "report"
+    command = ["eval", *(str(written / side) for side in ("ir", "vis", "out")), "-o", str(report)]
+    measures = "standard,vifb,qcb"
+    assert run([*command, "--metrics", measures, "--table", "csv", "--progress", "none"]) == 0
+    with (report / "per_image.csv").open(newline="") as file:
+        rows = {row["key"]: row for row in csv.DictReader(file)}
+    assert rows.keys() == PAIRS.keys()
+    for key, row in rows.items():
+        paths = [next((written / side).glob(f"{key}.*")) for side in ("ir", "vis", "out")]
+        scores = fusecli.evaluate(*paths, measures)
+        assert set(scores) == set(row) - {"method", "key"}
+        for name, value in scores.items():
+            assert float(row[name]) == pytest.approx(value, rel=1e-5, abs=1e-6)
+
+
+def test_evaluate_takes_arrays_and_knows_the_truth():
+    ir, vis = scene(np.uint8), scene(np.uint8, 3)
+    scores = fusecli.evaluate(ir, vis, vis, "mse:reference,en", reference=vis)
+    assert scores["mse:reference"] == 0
+    assert 0 < scores["en:gray"] <= 8
+    with pytest.raises(UsageError, match="needs ground truth"):
+        fusecli.evaluate(ir, vis, vis, "mse:reference")
+    with pytest.raises(InputError, match="25x21") as caught:
+        fusecli.evaluate(ir, vis, vis[:, :-1])
+    assert caught.value.code == "size.differ"
 
 
 def test_importing_the_package_is_light():

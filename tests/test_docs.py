@@ -1,10 +1,10 @@
 """Every command and every piece of Python in the documentation works as printed.
 
-A page is a session: its `sh` blocks run one after the other in one folder that holds `ir/` and
-`vis/`, the same pairs under a camera's names in `flir/` and `rgb/`, and `tests/data` of this
-repository. A comment directly above a block changes that: `<!-- shown, not run: REASON -->`,
-`<!-- slow -->`, or `<!-- with the files above -->`: in a fusecli that has the files which the page
-prints.
+A page is a session: its `sh` blocks run one after the other in one folder. That holds the pairs
+`ir/` and `vis/`, the same under a camera's names in `flir/` and `rgb/`, the infrared images
+displaced in `moved/`, and `tests/data` of this repository. A comment directly above a block
+changes that: `<!-- shown, not run: REASON -->`, `<!-- slow -->`, or `<!-- with the files above
+-->`: in a fusecli that has the files which the page prints.
 """
 
 import os
@@ -13,10 +13,13 @@ import runpy
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import served
 import typer
 
 import fusecli
@@ -79,22 +82,29 @@ class Session:
         return done
 
 
-def session(folder: Path, package: Path) -> Session:
-    """Make a folder with pairs, where `fusecli` and `python` are those under test."""
+def fill(folder: Path) -> None:
+    """Write what the pages take for granted."""
     for number, scene in enumerate(("day_street", "night_street")):
-        for side, other in (("ir", "flir"), ("vis", "rgb")):
+        for side, other in (("ir", "flir"), ("vis", "rgb"), ("ir", "moved")):
             source = next((DATA / side).glob(f"{scene}.*"))
-            data = images.encode(images.read(str(source)).pixels[100:164, 130:220], format="png")
-            for place in (f"{side}/{number:04d}.png", f"{other}/{number:04d}_{other}.png"):
+            pixels = images.read(str(source)).pixels
+            seen = pixels[43:203, 55:255] if other == "moved" else pixels[40:200, 60:260]
+            places = [f"{side}/{number:04d}.png", f"{other}/{number:04d}_{other}.png"]
+            for place in [f"moved/{number:04d}.png"] if other == "moved" else places:
                 (folder / place).parent.mkdir(parents=True, exist_ok=True)
-                (folder / place).write_bytes(data)
+                (folder / place).write_bytes(images.encode(seen, format="png"))
     shutil.copytree(DATA, folder / "tests" / "data")
+
+
+@contextmanager
+def session(folder: Path, package: Path) -> Iterator[Session]:
+    """Make a folder with pairs, where `fusecli` and `python` are those under test."""
+    fill(folder)
     programs = folder / ".bin"
     programs.mkdir()
-    for name, words in (("fusecli", "-m fusecli"), ("python", "")):
-        script = programs / name
-        script.write_text(f'#!/bin/sh\nexec "{sys.executable}" {words} "$@"\n', "utf-8")
-        script.chmod(0o755)
+    python = programs / "python"  # a link would lose the packages of a virtual environment
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n', "utf-8")
+    python.chmod(0o755)
     variables = os.environ | {
         "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(package.parent),
@@ -102,30 +112,31 @@ def session(folder: Path, package: Path) -> Session:
         "FUSECLI_DEVICE": "cpu",
         "FUSECLI_PROGRESS": "none",
     }
-    return Session(folder, variables)
+    with served.program(programs / "fusecli", variables):
+        yield Session(folder, variables)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_run_as_printed(page, tmp_path):
-    shell = session(tmp_path, Path(fusecli.__file__).parent)
-    for block in blocks(page, "sh"):
-        if not block.mark:
-            shell.run(block.text)
+    if todo := [block for block in blocks(page, "sh") if not block.mark]:
+        with session(tmp_path, Path(fusecli.__file__).parent) as shell:
+            for block in todo:
+                shell.run(block.text)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_slow_commands_run_as_printed_too(page, tmp_path):
-    shell = session(tmp_path, Path(fusecli.__file__).parent)
-    for block in blocks(page, "sh"):
-        if block.mark in ("", "slow"):
-            shell.run(block.text)
+    if todo := [block for block in blocks(page, "sh") if block.mark in ("", "slow")]:
+        with session(tmp_path, Path(fusecli.__file__).parent) as shell:
+            for block in todo:
+                shell.run(block.text)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_python_runs_as_printed(page, tmp_path, monkeypatch):
     names: dict[str, object] = {}
-    session(tmp_path, Path(fusecli.__file__).parent)
+    fill(tmp_path)
     monkeypatch.chdir(tmp_path)
     for block in blocks(page, "python"):
         if not block.mark and block.file is None:
@@ -228,8 +239,8 @@ ADDING = ROOT / "docs" / "adding.md"
 
 
 @pytest.fixture(scope="module")
-def extended(tmp_path_factory) -> Session:
-    """Return a session whose fusecli has the files printed in `docs/adding.md`."""
+def extended(tmp_path_factory) -> Iterator[Session]:
+    """Yield a session whose fusecli has the files printed in `docs/adding.md`."""
     folder = tmp_path_factory.mktemp("extended")
     package = folder / "source" / "fusecli"
     shutil.copytree(
@@ -241,7 +252,8 @@ def extended(tmp_path_factory) -> Session:
             assert not place.exists(), f"{block.file} exists: a new file was promised"
             place.write_text(block.text, "utf-8")
     (folder / "work").mkdir()
-    return session(folder / "work", package)
+    with session(folder / "work", package) as shell:
+        yield shell
 
 
 def test_printed_files_need_no_other_line(extended):

@@ -102,7 +102,7 @@ def test_a_second_signal_leaves_at_once(number, pairs, expected, tmp_path: Path)
         read = images.read
 
         def reading(path: str):
-            time.sleep(2)
+            time.sleep(30)
             return read(path)
 
         images.read = reading
@@ -118,7 +118,7 @@ def test_a_second_signal_leaves_at_once(number, pairs, expected, tmp_path: Path)
     before = time.monotonic()
     os.kill(child, number)
     assert exit_code(child) == 128 + number
-    assert time.monotonic() - before < 1.5
+    assert time.monotonic() - before < 15  # far less than one read takes
     resumed(pairs, out, expected)
 
 

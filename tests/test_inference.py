@@ -147,6 +147,55 @@ def test_tiles_are_used_when_asked_for_and_only_then() -> None:
     assert len(whole.network.sizes) == 1
 
 
+def test_tiles_follow_from_the_memory() -> None:
+    ir, vis = pair(1, 1, 200, 150)
+    whole, tiled = fuser(memory=1000), fuser(memory=1000)
+    tiled.memory = 4 * 1000 * 100 * 100  # a quarter is for the network: tiles of 100x100
+    torch.testing.assert_close(tiled(ir, vis), whole(ir, vis), atol=1e-5, rtol=0)
+    assert len(whole.network.sizes) == 1
+    assert len(tiled.network.sizes) == 3 * 2
+    assert max(rows * columns for _, _, rows, columns in tiled.network.sizes) <= 100 * 100
+
+
+def test_an_untileable_image_beyond_the_memory_is_refused_before_it_runs() -> None:
+    run = fuser(memory=1000, tiling="never")
+    run.memory = 1000 * 40 * 30
+    run(*pair(1, 1, 40, 30))
+    with pytest.raises(InputError, match="Blur cannot fuse 31x40 pixels") as caught:
+        run(*pair(1, 1, 40, 31))
+    assert caught.value.code == "model.memory"
+    assert len(run.network.sizes) == 1
+
+
+class SmallCard(Blur):
+    """A network on a device with room for so many pixels."""
+
+    def __init__(self, pixels: int) -> None:
+        super().__init__()
+        self.pixels = pixels
+
+    def forward(self, ir: Tensor, vis: Tensor) -> Tensor:
+        if ir.numel() > self.pixels:
+            raise torch.cuda.OutOfMemoryError("so much was not free")
+        return super().forward(ir, vis)
+
+
+@pytest.mark.parametrize(("tile", "left"), [(None, 50), (160, 80)])
+def test_a_device_out_of_memory_halves_the_tile_and_goes_on(tile: int | None, left: int) -> None:
+    ir, vis = pair(1, 1, 200, 170)
+    run = fuser(SmallCard(90 * 90).eval(), tiling_=Tiling(tile))
+    torch.testing.assert_close(run(ir, vis), fuser()(ir, vis), atol=1e-5, rtol=0)
+    assert max(run.network.sizes) == (1, 1, left + 2 * 3, left + 2 * 3)
+
+
+@pytest.mark.parametrize("tiling", ["exact", "never"])
+def test_a_device_without_room_for_the_smallest_tile_says_so(tiling: str) -> None:
+    run = fuser(SmallCard(100).eval(), tiling=tiling)
+    with pytest.raises(InputError, match="cannot fuse 170x200 pixels") as caught:
+        run(*pair(1, 1, 200, 170))
+    assert caught.value.code == "model.memory"
+
+
 def test_too_small_an_image_is_refused_with_the_size() -> None:
     with pytest.raises(InputError, match="at least 16x16.*9x8") as caught:
         fuser(min_size=16)(*pair(1, 1, 8, 9))

@@ -1,5 +1,6 @@
 """Words of the command line to devices and threads, and the memory that inference keeps."""
 
+import resource
 import subprocess
 import sys
 
@@ -48,14 +49,14 @@ kept = keep_freed_memory() if sys.argv[1] == "keep" else None
 import torch
 def work():
     image = torch.ones(1, 16, 512, 512)
-    for _ in range(6):
+    for _ in range(24):
         layer = image
         for _ in range(4):  # 16 MiB each, as between two layers
             layer = layer * 0.5 + image
         faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
 faults = []
 thread = threading.Thread(target=work); thread.start(); thread.join()
-print(kept, faults[-1] - faults[1])
+print(kept, faults[-1] - faults[11])
 """
 
 
@@ -70,4 +71,5 @@ def test_freed_blocks_are_used_again() -> None:
     kept, faults = run("keep")
     if kept != "True":
         pytest.skip("the C library has no mallopt, or MALLOC_* is set")
-    assert faults < run("default")[1] / 1.5
+    # twelve rounds of four layers, of which not one may need fresh pages of its own
+    assert faults < (16 << 20) // resource.getpagesize()

@@ -350,6 +350,10 @@ def test_loss_falls_and_the_run_explains_itself(pairs, tmp_path):
     assert (report.exit_code, report.done) == (0, 60)
     values = [line["val_loss"] for line in metrics(out) if "val_loss" in line]
     assert values[-1] < 0.6 * values[0]
+    watched = [line for line in metrics(out) if "val_loss" in line]
+    assert all(line["val_ssim"] > 0 for line in watched)  # a term of weight 0: seen, not counted
+    assert all(line["val_pixel"] == pytest.approx(line["val_loss"]) for line in watched)
+    assert not any("ssim" in line for line in metrics(out))
     best = min((line for line in metrics(out) if "val_loss" in line), key=lambda r: r["val_loss"])
     assert report.best == {
         "stage": "fuse", "step": best["step"], "epoch": best["epoch"], "loss": best["val_loss"],

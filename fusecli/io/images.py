@@ -19,7 +19,14 @@ from fusecli.io import containers, tiff
 from fusecli.io.containers import Container
 from fusecli.io.encoding import HOLDS, check_format, encode
 from fusecli.io.metadata import ICC_SPACE, Metadata, orientation, turn, upright, upright_xmp
-from fusecli.io.values import from_unit, limits, luma, parse_range, to_unit
+from fusecli.io.values import (
+    from_unit,
+    invalid_pixels,
+    limits,
+    luma,
+    parse_range,
+    to_unit,
+)
 from fusecli.io.writing import write_atomic
 
 __all__ = [
@@ -331,24 +338,9 @@ def _finish(
 ) -> Picture:
     if not pixels.size:
         raise ValueError("the picture has no pixels")
-    invalid = _invalid(pixels, nodata)
+    invalid = invalid_pixels(pixels, nodata)
     count = 0 if invalid is None else int(np.count_nonzero(invalid))
     return Picture(pixels, alpha, metadata, format, count, invalid if count else None, path=name)
-
-
-def _invalid(pixels: np.ndarray, nodata: float | None) -> np.ndarray | None:
-    """Return where pixels are NaN, infinite or the no-data value, (H, W) bool."""
-    is_float = pixels.dtype.kind == "f"
-    invalid = None
-    if is_float:
-        finite = np.isfinite(pixels)
-        invalid = ~(finite if pixels.ndim == 2 else finite.all(axis=2))
-    if nodata is not None:
-        same = pixels == (np.float32(nodata) if is_float else nodata)
-        # A colour is missing where all its channels are.
-        missing = same if pixels.ndim == 2 else same.all(axis=2)
-        invalid = missing if invalid is None else invalid | missing
-    return invalid
 
 
 def _undecodable(name: str, reason: str) -> InputError:

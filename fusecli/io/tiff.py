@@ -95,7 +95,7 @@ def _read_page(data: bytes, file: tifffile.TiffFile, page: Any, fallback: Decode
         raise ValueError(f"a TIFF of {page.imagewidth}x{page.imagelength} pixels")
     _check_segments(page, data)
     white_is_zero = int(page.photometric) == 0
-    if _tifffile_suffices(page):
+    if is_plain(page):
         pixels = _by_tifffile(page)
     else:
         decoded = _by_libtiff(data, file.byteorder, page, fallback)
@@ -107,27 +107,42 @@ def _read_page(data: bytes, file: tifffile.TiffFile, page: Any, fallback: Decode
     if white_is_zero and pixels.dtype.kind == "u":
         pixels = np.iinfo(pixels.dtype).max - pixels
     colours, alpha = _roles(page, pixels.shape[2])
+    about = describe(page)
     return Page(
         pixels,
         colours,
         alpha,
-        _number(page, 274, 1),
-        _metadata(page),
-        _nodata(page),
+        about.orientation,
+        about.metadata,
+        about.nodata,
         _more_pages(file),
     )
 
 
-def _tifffile_suffices(page: Any) -> bool:
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What a page says beside its pixels; fields as in `Page`."""
+
+    orientation: int
+    metadata: Metadata
+    nodata: float | None
+
+
+def describe(page: Any) -> Description:
+    """Return what a page of tifffile says beside its pixels."""
+    return Description(_number(page, 274, 1), _metadata(page), _nodata(page))
+
+
+def is_plain(page: Any) -> bool:
     """True when tifffile reads it without imagecodecs."""
     return (
-        _is_plain(page)
+        _has_whole_bytes(page)
         and int(page.compression) in PLAIN
         and int(page.predictor) in (1, 2)  # the floating-point one is not among them
     )
 
 
-def _is_plain(page: Any) -> bool:
+def _has_whole_bytes(page: Any) -> bool:
     """True for grey and RGB in whole bytes: no palette, CMYK, YCbCr or packed bits."""
     return int(page.photometric) in (0, 1, 2) and page.bitspersample in (8, 16, 32, 64)
 
@@ -147,7 +162,7 @@ def _by_imagecodecs(page: Any) -> np.ndarray:
         raise ValueError(
             f"damaged TIFF, or a kind that needs the extra 'codecs' of fusecli ({kind})"
         )
-    if not _is_plain(page):
+    if not _has_whole_bytes(page):
         raise ValueError(f"damaged TIFF, or a kind that is not read here ({kind})")
     return _by_tifffile(page)
 
@@ -262,34 +277,49 @@ def write(pixels: np.ndarray, alpha: np.ndarray | None, metadata: Metadata) -> b
         alpha: (H, W) of the same type, or None.
         metadata: XMP, ICC, GeoTIFF tags and resolution go along; EXIF does not.
     """
-    channels = 1 if pixels.ndim == 2 else 3
+    shape = pixels.shape
     if alpha is not None:
         pixels = np.concatenate((np.atleast_3d(pixels), alpha[..., None]), axis=2)
-    options: dict[str, Any] = {}
-    if max(pixels.shape[:2]) > TILED_ABOVE:
-        options["tile"] = (TILE, TILE)
+    target = io.BytesIO()
+    chosen = options(shape, pixels.dtype, metadata, alpha is not None)
+    tifffile.imwrite(target, pixels, **chosen)
+    return target.getvalue()
+
+
+def options(
+    shape: tuple[int, ...], dtype: np.dtype, metadata: Metadata, alpha: bool = False
+) -> dict[str, Any]:
+    """Return how tifffile is to write a picture.
+
+    Args:
+        shape: (H, W) or (H, W, 3), opacity not counted.
+        dtype: uint8, uint16 or float32.
+        metadata: See `write`.
+        alpha: Whether there is an opacity.
+    """
+    channels = 1 if len(shape) == 2 else 3
+    samples = channels + alpha
+    more: dict[str, Any] = {}
+    if max(shape[:2]) > TILED_ABOVE:
+        more["tile"] = (TILE, TILE)
     if metadata.resolution is not None:
-        options["resolution"] = metadata.resolution[:2]
-        options["resolutionunit"] = metadata.resolution[2]
+        more["resolution"] = metadata.resolution[:2]
+        more["resolutionunit"] = metadata.resolution[2]
     tags = [(code, kind, count, value, True) for code, kind, count, value in metadata.geo]
     if metadata.xmp:
         tags.append((700, 1, len(metadata.xmp), metadata.xmp, True))
-    target = io.BytesIO()
-    tifffile.imwrite(
-        target,
-        pixels,
-        photometric="rgb" if channels == 3 else "minisblack",
-        extrasamples=["unassalpha"] if alpha is not None else None,
-        planarconfig="contig" if pixels.ndim == 3 else None,
-        compression="zlib",
-        compressionargs={"level": DEFLATE_LEVEL},
-        maxworkers=1,
-        predictor=pixels.dtype.kind == "u",
-        iccprofile=metadata.icc_for(channels),
-        bigtiff=pixels.nbytes > BIG_ABOVE,
-        extratags=tags,
-        metadata=None,
-        software=False,
-        **options,
-    )
-    return target.getvalue()
+    return {
+        "photometric": "rgb" if channels == 3 else "minisblack",
+        "extrasamples": ["unassalpha"] if alpha else None,
+        "planarconfig": "contig" if samples > 1 else None,
+        "compression": "zlib",
+        "compressionargs": {"level": DEFLATE_LEVEL},
+        "maxworkers": 1,
+        "predictor": dtype.kind == "u",
+        "iccprofile": metadata.icc_for(channels),
+        "bigtiff": math.prod(shape[:2]) * samples * dtype.itemsize > BIG_ABOVE,
+        "extratags": tags,
+        "metadata": None,
+        "software": False,
+        **more,
+    }

@@ -2,6 +2,7 @@
 
 import re
 
+import cv2
 import numpy as np
 
 from fusecli.errors import UsageError
@@ -24,9 +25,8 @@ def luma(pixels: np.ndarray) -> np.ndarray:
     """
     if pixels.ndim == 2:
         return pixels.astype(np.float32, copy=False)
-    with np.errstate(invalid="ignore"):  # infinities of both signs
-        result: np.ndarray = pixels.astype(np.float32, copy=False) @ LUMA
-    return result
+    # Not `@ LUMA`: there the last bit of a pixel depends on how many others there are.
+    return np.asarray(cv2.transform(pixels.astype(np.float32, copy=False), LUMA[None]))
 
 
 def parse_range(rule: str) -> tuple[str, float, float]:
@@ -57,6 +57,22 @@ def parse_range(rule: str) -> tuple[str, float, float]:
     return kind, low, high
 
 
+def resolve_range(rule: str, dtype: np.dtype) -> tuple[bool, float, float]:
+    """Return (True, low, high) of limits that a rule states, or (False, low, high) percentiles.
+
+    Raises:
+        UsageError: `range.syntax` or `range.empty`.
+    """
+    kind, low, high = parse_range(rule)
+    if kind == "values":
+        return True, low, high
+    if kind == "dtype" or (kind == "auto" and dtype == np.uint8):
+        return True, 0.0, float(np.iinfo(dtype).max) if dtype.kind == "u" else 1.0
+    if kind == "auto":
+        low, high = AUTO_PERCENTILES
+    return False, low, high
+
+
 def limits(
     pixels: np.ndarray, rule: str = "auto", invalid: np.ndarray | None = None
 ) -> tuple[float, float]:
@@ -75,16 +91,12 @@ def limits(
     Raises:
         UsageError: `range.syntax` or `range.empty`.
     """
-    kind, low, high = parse_range(rule)
-    if kind == "values":
+    known, low, high = resolve_range(rule, pixels.dtype)
+    if known:
         return low, high
-    if kind == "dtype" or (kind == "auto" and pixels.dtype == np.uint8):
-        return 0.0, float(np.iinfo(pixels.dtype).max) if pixels.dtype.kind == "u" else 1.0
-    if kind == "auto":
-        low, high = AUTO_PERCENTILES
     values = pixels if invalid is None else pixels[~invalid]
     if values.dtype.kind == "u":
-        return _integer_percentiles(values, low, high)
+        return histogram_percentiles(np.bincount(values.ravel()), low, high)
     values = values[np.isfinite(values)]
     if not values.size:
         return 0.0, 1.0
@@ -93,17 +105,39 @@ def limits(
     return float(at_low), float(at_high)
 
 
-def _integer_percentiles(values: np.ndarray, low: float, high: float) -> tuple[float, float]:
-    """Return what `np.percentile` would, from a histogram: no sorting, no copy as floats."""
-    if not values.size:
+def histogram_percentiles(counts: np.ndarray, low: float, high: float) -> tuple[float, float]:
+    """Return what `np.percentile` would, without sorting and without a copy as floats.
+
+    Args:
+        counts: How many pixels have each value from 0.
+        low: Percentile, 0 to 100.
+        high: Percentile, 0 to 100.
+    """
+    below = np.cumsum(counts)
+    total = int(below[-1]) if below.size else 0
+    if not total:
         return 0.0, 1.0
-    below = np.cumsum(np.bincount(values.ravel()))
     found = []
     for percent in (low, high):
-        rank = percent / 100 * (values.size - 1)
+        rank = percent / 100 * (total - 1)
         left, right = np.searchsorted(below, (np.floor(rank), np.ceil(rank)), side="right")
         found.append(float(left + (right - left) * (rank - np.floor(rank))))
     return found[0], found[1]
+
+
+def invalid_pixels(pixels: np.ndarray, nodata: float | None) -> np.ndarray | None:
+    """Return where pixels are NaN, infinite or the no-data value, (H, W) bool."""
+    is_float = pixels.dtype.kind == "f"
+    invalid = None
+    if is_float:
+        finite = np.isfinite(pixels)
+        invalid = ~(finite if pixels.ndim == 2 else finite.all(axis=2))
+    if nodata is not None:
+        same = pixels == (np.float32(nodata) if is_float else nodata)
+        # A colour is missing where all its channels are.
+        missing = same if pixels.ndim == 2 else same.all(axis=2)
+        invalid = missing if invalid is None else invalid | missing
+    return invalid
 
 
 def to_unit(

@@ -6,6 +6,8 @@ import hashlib
 import os
 import re
 import secrets
+from collections.abc import Callable
+from typing import BinaryIO
 
 from fusecli.errors import InputError
 
@@ -31,12 +33,12 @@ def write_atomic(path: str, data: bytes) -> None:
         raise refused(path, error) from error
 
 
-def write_part(path: str, data: bytes) -> str:
+def write_part(path: str, data: bytes | Callable[[BinaryIO], None]) -> str:
     """Write `data` beside `path` under a name of its own, which is returned.
 
     Args:
         path: The final name, given later by a rename; its folder is created.
-        data: The whole content.
+        data: The whole content, or what writes it into the file.
 
     Raises:
         InputError: `write.full`, `write.permission` or `write.failed`; nothing is left behind.
@@ -47,8 +49,11 @@ def write_part(path: str, data: bytes) -> str:
         if folder:
             os.makedirs(folder, exist_ok=True)
         # Not mkstemp: its files are private, and the umask should decide.
-        with open(part, "xb") as file:  # noqa: PTH123
-            file.write(data)
+        with open(part, "xb+") as file:  # noqa: PTH123
+            if callable(data):
+                data(file)
+            else:
+                file.write(data)
     except OSError as error:
         discard(part)
         raise refused(path, error) from error

@@ -140,6 +140,7 @@ class ModelSpec:
             are blended, `never` when a global statistic forbids it.
         halo: Options to the pixels of context that a tile needs on each side.
         stride: Tile corners lie on multiples of this, so that pooling grids agree.
+        memory: Bytes for each pixel that a float32 run takes at its peak, measured on a CPU.
         adapt: Published state dict to our keys, for `models convert`; strict about every key.
         training_facts: Options to what else a trained network's card must state, because it
             depends on the machine that trained it: label to text.
@@ -160,6 +161,7 @@ class ModelSpec:
     tiling: Literal["exact", "approximate", "never"] = "never"
     halo: Callable[[Mapping[str, Any]], int] = no_context
     stride: int = 1
+    memory: int = 4096
     adapt: Callable[[Mapping[str, Any]], dict[str, Tensor]] | None = None
     training_facts: Callable[[Mapping[str, Any]], dict[str, str]] = no_facts
     limits: tuple[str, ...] = ()

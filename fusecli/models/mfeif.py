@@ -394,6 +394,7 @@ SPEC = ModelSpec(
     ),
     tiling="exact",
     halo=halo,
+    memory=2700,
     adapt=adapt,
     limits=(
         "Images must be registered.",

@@ -199,6 +199,7 @@ SPEC = ModelSpec(
     ),
     tiling="exact",
     halo=halo,
+    memory=1600,
     adapt=adapt,
     limits=(
         "Images must be registered; reconet-plus registers them first.",

@@ -114,6 +114,7 @@ SPEC = ModelSpec(
             misalign="reconet-normal",
         ),
     ),
+    memory=1600,
     adapt=adapt,
     limits=(
         "The result lies on the infrared image's grid; the visible image is black past its border.",

@@ -392,6 +392,7 @@ SPEC = ModelSpec(
     tiling="exact",
     halo=halo,
     stride=8,
+    memory=5100,
     adapt=adapt,
     limits=(
         "Each result is stretched to its own minimum and maximum: flat scenes show noise, and the "

@@ -340,6 +340,7 @@ SPEC = ModelSpec(
     multiple_of=8,
     padding="replicate",
     training_facts=training_facts,
+    memory=3000,
     limits=(
         "Displacements beyond about 8 pixels, rotation and scale are not made up for.",
         "The result is on the grid of the visible image.",

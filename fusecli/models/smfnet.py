@@ -297,6 +297,7 @@ SPEC = ModelSpec(
     ),
     tone="stretch",
     min_size=2,
+    memory=8800,
     adapt=adapt,
     limits=(
         "Each result is stretched to its own minimum and maximum; --tone clip leaves it alone.",

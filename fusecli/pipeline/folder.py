@@ -7,7 +7,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import torch
@@ -16,7 +15,7 @@ from fusecli import checkpoint, ops
 from fusecli.errors import MissingError
 from fusecli.pipeline import stream
 from fusecli.pipeline.fusing import FusePair, Rules
-from fusecli.pipeline.inference import Fuser, InferenceWorker, Tiling, fuse_one
+from fusecli.pipeline.inference import FuseHere, Fuser, InferenceWorker, Tiling
 from fusecli.pipeline.manifest import Manifest, Record
 from fusecli.pipeline.outputs import remove_leftovers
 from fusecli.pipeline.planning import Job, Plan
@@ -192,7 +191,7 @@ class FuseElsewhere:
                 hint="install the same fusecli everywhere, or name a shared file with --weights",
             )
         (fuser, *_) = _fusers(loaded, engine, self.rules)
-        return FusePair(partial(fuse_one, fuser), self.rules)
+        return FusePair(FuseHere(fuser), self.rules)
 
 
 def _fusers(loaded: checkpoint.Loaded, engine: Engine, rules: Rules) -> list[Fuser]:

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, BinaryIO, Literal
 
 import cv2
 import numpy as np
 
 from fusecli.errors import InputError
-from fusecli.io import images
+from fusecli.io import images, tiff_rows
 from fusecli.io.images import Picture
+from fusecli.io.tiff_rows import TiffRows
 from fusecli.pipeline.compare import compare
-from fusecli.pipeline.inference import Fused
+from fusecli.pipeline.inference import FuseArrays
+from fusecli.pipeline.large import LargePair, Side
 from fusecli.pipeline.outputs import stage
 from fusecli.pipeline.planning import Job
 from fusecli.report import Outcome, Stopwatch
 
+LARGE = 1 << 25  # pixels of a pair that is not held in memory, where that can be avoided
 SATURATED = 0.05  # share of infrared pixels at the top of their range that is worth a warning
-
-FuseArrays = Callable[[np.ndarray, np.ndarray], Fused]
 
 
 @dataclass(frozen=True)
@@ -50,13 +54,64 @@ class FusePair:
     Args:
         fuse: Infrared and visible luma, (H, W) float32 in 0..1, to fused luma.
         rules: See `Rules`.
+        large: Pixels from which a pair is not held in memory, where that can be avoided.
     """
 
-    def __init__(self, fuse: FuseArrays, rules: Rules) -> None:
-        self.fuse, self.rules = fuse, rules
+    def __init__(self, fuse: FuseArrays, rules: Rules, large: int = LARGE) -> None:
+        self.fuse, self.rules, self.large = fuse, rules, large
+        self._one_large_pair = threading.Lock()
 
     def __call__(self, job: Job) -> Outcome:
         """Read, fuse and write one pair."""
+        with ExitStack() as files:
+            sides = self._open_large(job, files)
+            return self._fuse_whole(job) if sides is None else self._fuse_large(job, *sides)
+
+    def _open_large(self, job: Job, files: ExitStack) -> tuple[TiffRows, TiffRows] | None:
+        """Return both files, open, if the pair is large and can be fused row by row."""
+        rules = self.rules
+        if job.format != "tiff" or job.out == "-" or rules.compare_folder is not None:
+            return None
+        vis = TiffRows.open(job.vis)
+        if vis is None:
+            return None
+        height, width = files.enter_context(vis).shape[:2]
+        if height * width < self.large or not self.fuse.fuser.tiles_exactly:
+            return None
+        ir = TiffRows.open(job.ir)
+        if ir is None or files.enter_context(ir).shape != (height, width):
+            return None
+        return ir, vis
+
+    def _fuse_large(self, job: Job, ir_rows: TiffRows, vis_rows: TiffRows) -> Outcome:
+        watch, outcome, rules = Stopwatch(), Outcome(job.key, out=job.out), self.rules
+        with self._one_large_pair:  # each may take as much memory as a run is meant to
+            with watch("read"):
+                ir, vis = Side(ir_rows, rules.ir_range), Side(vis_rows, rules.vis_range)
+            _note_range(ir.limits, ir.rows.dtype, ir.share_from, outcome)
+            pair = LargePair(ir, vis, self.fuse)
+            dtype = vis_rows.dtype if rules.out_dtype == "auto" else np.dtype(rules.out_dtype)
+            coloured = rules.chroma == "keep" or (rules.chroma == "auto" and not vis.grey)
+            shape = (*vis_rows.shape[:2], 3) if coloured else vis_rows.shape[:2]
+            reference = vis_rows if rules.grid == "vis" else ir_rows
+            metadata = images.Metadata() if rules.metadata == "drop" else reference.metadata
+            folder = str(Path(job.out).parent)
+
+            def write(target: BinaryIO) -> None:
+                bands = pair.bands(partial(recolour, chroma=rules.chroma), dtype, folder)
+                tiff_rows.write(target, shape, dtype, metadata, bands)
+
+            with watch("write"):
+                outcome.parts = stage([(job.out, write)])
+        watch.ms["run"] = round(pair.ms, 3)
+        watch.ms["write"] = round(max(0.0, watch.ms["write"] - pair.ms), 3)
+        outcome.ms = watch.ms
+        outcome.record = _record(
+            shape, dtype, (ir.limits, vis.limits), (ir.nonfinite, vis.nonfinite)
+        )
+        return outcome
+
+    def _fuse_whole(self, job: Job) -> Outcome:
         watch, outcome = Stopwatch(), Outcome(job.key, out=job.out)
         rules = self.rules
         with watch("read"):
@@ -67,7 +122,7 @@ class FusePair:
                 alpha = images.to_unit(alpha, images.limits(alpha, "dtype"))
             ir_limits = images.limits(ir, rules.ir_range, ir_picture.invalid)
             vis_limits = images.limits(vis, rules.vis_range, vis_picture.invalid)
-            _note_range(ir, ir_limits, outcome)
+            _note_range(ir_limits, ir.dtype, lambda value: float(np.mean(ir >= value)), outcome)
             ir_unit = images.to_unit(ir, ir_limits, ir_picture.invalid)
             vis_unit = images.to_unit(vis, vis_limits, vis_picture.invalid)
             ir_unit, vis_unit, alpha = fit(ir_unit, vis_unit, alpha, rules.fit)
@@ -94,12 +149,12 @@ class FusePair:
                 files.insert(0, (str(place), images.encode(sheet, format="png")))
             outcome.parts = stage(files)
         outcome.ms = watch.ms
-        outcome.record = {
-            "shape": list(result.shape),
-            "dtype": str(dtype),
-            "limits": {"ir": list(ir_limits), "vis": list(vis_limits)},
-            "nonfinite": {"ir": ir_picture.nonfinite, "vis": vis_picture.nonfinite},
-        }
+        outcome.record = _record(
+            result.shape,
+            dtype,
+            (ir_limits, vis_limits),
+            (ir_picture.nonfinite, vis_picture.nonfinite),
+        )
         return outcome
 
     def _metadata(
@@ -114,11 +169,31 @@ class FusePair:
         return metadata
 
 
-def _note_range(ir: np.ndarray, limits: tuple[float, float], outcome: Outcome) -> None:
+def _record(
+    shape: tuple[int, ...],
+    dtype: np.dtype,
+    limits: tuple[tuple[float, float], tuple[float, float]],
+    nonfinite: tuple[int, int],
+) -> dict[str, Any]:
+    """Return what the manifest says of a pair; infrared first."""
+    return {
+        "shape": list(shape),
+        "dtype": str(dtype),
+        "limits": {"ir": list(limits[0]), "vis": list(limits[1])},
+        "nonfinite": {"ir": nonfinite[0], "vis": nonfinite[1]},
+    }
+
+
+def _note_range(
+    limits: tuple[float, float],
+    dtype: np.dtype,
+    share_from: Callable[[float], float],
+    outcome: Outcome,
+) -> None:
     low, high = limits
     if high <= low:
         outcome.notes["range.flat"] = f"'{outcome.key}' has a flat infrared image"
-    elif ir.dtype == np.uint8 and float(np.mean(ir >= high)) > SATURATED:
+    elif dtype == np.uint8 and share_from(high) > SATURATED:
         outcome.notes["range.saturated"] = (
             f"'{outcome.key}' has more than {SATURATED:.0%} saturated infrared pixels"
         )

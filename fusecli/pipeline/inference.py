@@ -7,14 +7,15 @@ of one network is data in its `ModelSpec`.
 from __future__ import annotations
 
 import copy
+import math
 import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -24,10 +25,14 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from fusecli.errors import FusecliError, InputError
 from fusecli.models import ModelSpec
-from fusecli.pipeline.tiles import run_tiled
+from fusecli.pipeline.tiles import Window, rows, run_tiled
+from fusecli.runtime import total_memory
 
-AUTO_WHOLE = 2048 * 1536  # pixels that `--tile auto` runs in one piece
-AUTO_TILE = 1024
+# Share of the memory that `--tile auto` gives the network. The whole and not the free memory
+# counts, so that the tiles of an image do not depend on what else is running.
+SHARE = {"cpu": 0.25, "mps": 0.25, "cuda": 0.6}
+LARGE_MEMORY = 1 << 30  # bytes for the tiles of an image that is read and written in rows
+LARGE_TILE = 1024
 LINGER = 0.02  # seconds a batch waits for company
 
 
@@ -84,7 +89,13 @@ def stretch(fused: Tensor) -> Tensor:
 
     A constant image has no range and is clipped instead.
     """
-    low, high = fused.amin((1, 2, 3), keepdim=True), fused.amax((1, 2, 3), keepdim=True)
+    return stretch_from(
+        fused, fused.amin((1, 2, 3), keepdim=True), fused.amax((1, 2, 3), keepdim=True)
+    )
+
+
+def stretch_from(fused: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Return images, or parts of them, mapped from `low` to `high`, (B, 1, 1, 1), to 0..1."""
     span = high - low
     return torch.where(span > 0, (fused - low) / span.clamp_min(1e-12), fused.clamp(0, 1))
 
@@ -121,13 +132,19 @@ class Fuser:
         self.tone = spec.tone if tone == "model" else tone
         self.halo = spec.halo(options)
         self.tiling = tiling or Tiling()
+        self.memory = total_memory(device)
 
     @torch.inference_mode()
-    def __call__(self, ir: Tensor, vis: Tensor) -> Tensor:
+    def __call__(self, ir: Tensor, vis: Tensor, toned: bool = True) -> Tensor:
         """Return (B, 1, H, W) in 0..1 on the CPU.
 
+        Args:
+            ir: (B, 1, H, W) in 0..1.
+            vis: The same shape.
+            toned: Off leaves values beyond 0..1 as they are, for a tone that looks at all tiles.
+
         Raises:
-            InputError: The network cannot take this size (`model.size`).
+            InputError: The network cannot take this size (`model.size`, `model.memory`).
         """
         height, width = ir.shape[-2:]
         if min(height, width) < self.spec.min_size:
@@ -142,22 +159,50 @@ class Fuser:
             (low + (high - low) * image.to(self.device, torch.float32)) for image in (ir, vis)
         )
         fused = (self._pieces(ir, vis) - low) / (high - low)
-        fused = stretch(fused) if self.tone == "stretch" else fused.clamp(0, 1)
+        if toned:
+            fused = stretch(fused) if self.tone == "stretch" else fused.clamp(0, 1)
         return fused.cpu()
 
+    @property
+    def tiles_exactly(self) -> bool:
+        """Whether the tiles of an image make the same result as the whole, and are wanted."""
+        return self.spec.tiling == "exact" and self.tiling.tile != 0
+
+    def large_tiles(self, height: int, width: int, multiple: int) -> Iterator[tuple[Window, ...]]:
+        """Yield the tiles of an image that is read in rows, a row of tiles at a time.
+
+        Args:
+            height: Of the image.
+            width: Of the image.
+            multiple: What the height of a row of tiles is to be a multiple of.
+        """
+        step = math.lcm(multiple, self.spec.stride)
+        edge = self.tiling.tile or min(LARGE_TILE, self._edge(LARGE_MEMORY, batch=1))
+        return rows(height, width, max(step, edge // step * step), self._halo(), self.spec.stride)
+
+    def _halo(self) -> int:
+        overlap = self.tiling.overlap
+        return self.halo if overlap is None else overlap // 2
+
+    def _edge(self, memory: float, batch: int) -> int:
+        """Return the edge of the tiles that fit in so many bytes."""
+        outer = math.isqrt(int(memory / (self.spec.memory * batch)))
+        return max(64, outer - 2 * self._halo())
+
     def _pieces(self, ir: Tensor, vis: Tensor) -> Tensor:
-        tile = self._tile(ir.shape[-2], ir.shape[-1])
+        tile = self._tile(len(ir), *ir.shape[-2:])
+        if tile is None and self.spec.tiling == "never":
+            self._check_memory(ir)
         while True:
             try:
                 if tile is None:
                     return self._padded(ir, vis)
-                overlap = self.tiling.overlap
                 return run_tiled(
                     self._padded,
                     ir,
                     vis,
                     tile=tile,
-                    halo=self.halo if overlap is None else overlap // 2,
+                    halo=self._halo(),
                     stride=self.spec.stride,
                     blend=self.spec.tiling == "approximate",
                 )
@@ -168,12 +213,17 @@ class Fuser:
                     raise self._too_large(ir) from None
                 tile = largest // 2
 
-    def _tile(self, height: int, width: int) -> int | None:
+    def _tile(self, batch: int, height: int, width: int) -> int | None:
         tile = self.tiling.tile
         if tile is None:
-            fits = height * width <= AUTO_WHOLE or self.spec.tiling == "never"
-            return None if fits else AUTO_TILE
+            budget = SHARE.get(self.device.type, 0.25) * self.memory
+            fits = batch * height * width * self.spec.memory <= budget
+            return None if fits or self.spec.tiling == "never" else self._edge(budget, batch)
         return None if not tile or max(height, width) <= tile else tile
+
+    def _check_memory(self, ir: Tensor) -> None:
+        if ir.numel() * self.spec.memory > self.memory:  # the system would kill the whole process
+            raise self._too_large(ir)
 
     def _padded(self, ir: Tensor, vis: Tensor) -> Tensor:
         height, width = ir.shape[-2:]
@@ -209,17 +259,38 @@ class Fused:
     ms: float
 
 
-def fuse_one(fuser: Fuser, ir: np.ndarray, vis: np.ndarray) -> Fused:
-    """Return the fused luma of one pair, run in the thread that asks.
+class FuseArrays(Protocol):
+    """Whoever fuses arrays: a network here, or threads that share some."""
 
-    Args:
-        fuser: The network.
-        ir: (H, W) float32 in 0..1.
-        vis: The same shape.
-    """
-    start = time.perf_counter()
-    fused = fuser(torch.from_numpy(ir)[None, None], torch.from_numpy(vis)[None, None])
-    return Fused(fused[0, 0].numpy(), 1000 * (time.perf_counter() - start))
+    @property
+    def fuser(self) -> Fuser:
+        """The network, for what it knows of tiles and tone."""
+        ...
+
+    def __call__(self, ir: np.ndarray, vis: np.ndarray, toned: bool = True) -> Fused:
+        """Return the fused luma of one pair.
+
+        Args:
+            ir: (H, W) float32 in 0..1.
+            vis: The same shape.
+            toned: See `Fuser`.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class FuseHere:
+    """A network that runs in the thread that asks."""
+
+    fuser: Fuser
+
+    def __call__(self, ir: np.ndarray, vis: np.ndarray, toned: bool = True) -> Fused:
+        """Return the fused luma of one pair."""
+        start = time.perf_counter()
+        fused = self.fuser(
+            torch.from_numpy(ir)[None, None], torch.from_numpy(vis)[None, None], toned
+        )
+        return Fused(fused[0, 0].numpy(), 1000 * (time.perf_counter() - start))
 
 
 class InferenceWorker:
@@ -231,6 +302,7 @@ class InferenceWorker:
     """
 
     def __init__(self, fusers: list[Fuser], batch_size: int = 1) -> None:
+        self.fuser = fusers[0]
         self.batch_size = batch_size
         self._requests: queue.Queue[_Request | None] = queue.Queue()
         self._threads = [
@@ -239,14 +311,15 @@ class InferenceWorker:
         for thread in self._threads:
             thread.start()
 
-    def __call__(self, ir: np.ndarray, vis: np.ndarray) -> Fused:
+    def __call__(self, ir: np.ndarray, vis: np.ndarray, toned: bool = True) -> Fused:
         """Return the fused luma of one pair, blocking until its batch has run.
 
         Args:
             ir: (H, W) float32 in 0..1.
             vis: The same shape.
+            toned: See `Fuser`.
         """
-        request = _Request(torch.from_numpy(ir), torch.from_numpy(vis), Future())
+        request = _Request(torch.from_numpy(ir), torch.from_numpy(vis), toned, Future())
         self._requests.put(request)
         return request.result.result()
 
@@ -265,7 +338,7 @@ class InferenceWorker:
                 return
             batch = [first]
             for request in list(other_sizes):
-                if len(batch) < self.batch_size and request.ir.shape == first.ir.shape:
+                if len(batch) < self.batch_size and request.fits(first):
                     other_sizes.remove(request)
                     batch.append(request)
             while len(batch) < self.batch_size:
@@ -276,7 +349,7 @@ class InferenceWorker:
                 if another is None:
                     self._requests.put(None)  # ours again, once this batch has run
                     break
-                fits = another.ir.shape == first.ir.shape
+                fits = another.fits(first)
                 (batch if fits else other_sizes).append(another)
             self._run(fuser, batch)
 
@@ -286,7 +359,7 @@ class InferenceWorker:
         try:
             ir = torch.stack([request.ir for request in batch])[:, None]
             vis = torch.stack([request.vis for request in batch])[:, None]
-            fused = fuser(ir, vis)
+            fused = fuser(ir, vis, batch[0].toned)
         except Exception as error:
             for request in batch:
                 request.result.set_exception(_each(error))
@@ -300,7 +373,12 @@ class InferenceWorker:
 class _Request:
     ir: Tensor
     vis: Tensor
+    toned: bool
     result: Future[Fused]
+
+    def fits(self, other: _Request) -> bool:
+        """Return whether both can run in one batch."""
+        return (self.ir.shape, self.toned) == (other.ir.shape, other.toned)
 
 
 def _each(error: Exception) -> Exception:

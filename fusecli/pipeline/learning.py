@@ -65,11 +65,11 @@ class Learner:
         self.optimizer.zero_grad()
         sums = torch.zeros(len(self.terms) + 1, device=self.ranks.device)
         for batch in batches:
-            terms = self._terms(batch)
+            terms = self._terms(batch, self.terms)
             self.scaler.scale(terms[-1] / len(batches)).backward()
             sums += terms.detach() / len(batches)
         self.ranks.average_gradients(self.network.parameters())
-        values |= self._named(self.ranks.mean(sums))
+        values |= self._named(self.terms, self.ranks.mean(sums))
         self.scaler.unscale_(self.optimizer)
         limit = self.stage.clip_grad or math.inf
         norms = [
@@ -90,16 +90,19 @@ class Learner:
     def validate(self, batches: Iterable[Sample], count: int) -> dict[str, float]:
         """Return the terms and their weighted sum, averaged over `count` crops of all processes.
 
+        Terms of weight 0 are reported as well: they show what the others do to them.
+
         Args:
             batches: This process's share, on the device.
             count: Crops of all processes together.
         """
         self.network.eval()
-        sums = torch.zeros(len(self.terms) + 1, device=self.ranks.device)
+        names = (*self.terms, *(name for name in self.stage.weights if name not in self.terms))
+        sums = torch.zeros(len(names) + 1, device=self.ranks.device)
         with torch.no_grad():
             for batch in batches:
-                sums += self._terms(batch) * len(batch.ir)
-        return self._named(self.ranks.mean(sums) * (self.ranks.size / count))
+                sums += self._terms(batch, names) * len(batch.ir)
+        return self._named(names, self.ranks.mean(sums) * (self.ranks.size / count))
 
     def state(self) -> dict[str, Any]:
         """Return all that changes while learning."""
@@ -130,17 +133,16 @@ class Learner:
             if parameters and not any(p.requires_grad for p in parameters):
                 module.eval()
 
-    def _terms(self, batch: Sample) -> Tensor:
-        """Return the counted terms and, last, their weighted sum."""
+    def _terms(self, batch: Sample, names: Sequence[str]) -> Tensor:
+        """Return some terms, the counted ones among them, and, last, their weighted sum."""
         with self._autocast():
             if self.critic is None:
                 found = self.stage.loss(self.network, batch)
             else:
                 self.critic.requires_grad_(False)
                 found = self.stage.loss(self.network, batch, self.critic)
-        terms = torch.stack([found[name].float() for name in self.terms])
-        weights = terms.new_tensor([self.stage.weights[name] for name in self.terms])
-        return torch.cat([terms, (weights * terms).sum()[None]])
+        loss = torch.stack([self.stage.weights[name] * found[name].float() for name in self.terms])
+        return torch.stack([*(found[name].float() for name in names), loss.sum()])
 
     def _critic_step(self, batches: Sequence[Sample], rate: float) -> dict[str, float]:
         """Let the critic learn from the network as it is; return its loss, if there is one."""
@@ -167,8 +169,9 @@ class Learner:
             self.ranks.device.type, self.dtype, enabled=self.dtype != torch.float32
         )
 
-    def _named(self, values: Tensor) -> dict[str, float]:
-        return dict(zip((*self.terms, "loss"), values.tolist(), strict=True))
+    @staticmethod
+    def _named(names: Sequence[str], values: Tensor) -> dict[str, float]:
+        return dict(zip((*names, "loss"), values.tolist(), strict=True))
 
 
 def _optimizer(stage: Stage, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:

@@ -9,21 +9,24 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import BinaryIO
 
 from fusecli.io import writing
 
+Write = Callable[[BinaryIO], None]
 Parts = Sequence[tuple[str, str]]  # a part and its final name
 
 
-def stage(files: Iterable[tuple[str, bytes]]) -> list[tuple[str, str]]:
+def stage(files: Iterable[tuple[str, bytes | Write]]) -> list[tuple[str, str]]:
     """Write every file as a part, or none.
 
     Args:
-        files: Final name and content; the one that matters comes last, so that where it is, the
-            others are too. `-` is standard output and written at once.
+        files: Final name and content, or what writes it into an open file. The one that matters
+            comes last, so that where it is, the others are too. `-` is standard output and
+            written at once.
 
     Returns:
         Part and final name of each, for `place`.
@@ -31,7 +34,7 @@ def stage(files: Iterable[tuple[str, bytes]]) -> list[tuple[str, str]]:
     parts: list[tuple[str, str]] = []
     try:
         for path, data in files:
-            if path == "-":
+            if path == "-" and isinstance(data, bytes):
                 sys.stdout.buffer.write(data)
                 sys.stdout.buffer.flush()
                 continue

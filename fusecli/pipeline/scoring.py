@@ -282,20 +282,20 @@ class Scorer:
             if case.reference is not None:
                 pictures["reference"] = images.read(case.reference)
             for name, picture in pictures.items():
-                self._check_size(name, picture, pictures["vis"], case.key)
-            planes = {name: self._planes(name, picture) for name, picture in pictures.items()}
+                self.check_size(name, picture, pictures["vis"], case.key)
+            planes = {name: self.planes(name, picture) for name, picture in pictures.items()}
         rows = []
         types = {name: str(picture.pixels.dtype) for name, picture in pictures.items()}
         for method, path in zip(self.scores.methods, case.fused, strict=True):
             with watch("read"):
                 fused = images.read(path)
-                self._check_size(method, fused, pictures["vis"], case.key)
+                self.check_size(method, fused, pictures["vis"], case.key)
                 types[method] = str(fused.pixels.dtype)
                 if fused.nonfinite:
                     notes["range.nonfinite"] = f"{method} has NaN or infinite pixels: scored as 0"
-                planes["fused"] = self._planes(method, fused)
+                planes["fused"] = self.planes(method, fused)
             with watch("run"):
-                rows.append(self._measure(planes))
+                rows.append(self.measure(planes))
         if pictures["ir"].pixels.ndim == 3:
             notes["read.colour"] = "infrared images in colour are scored by their luma"
         self.scores.sizes[case.key] = _size(pictures["vis"])
@@ -304,7 +304,8 @@ class Scorer:
         self.scores.rows[case.key] = np.array(rows)  # last: now the image counts
         return Outcome(case.key, ms=watch.ms, notes=notes)
 
-    def _measure(self, planes: dict[str, tuple[Plane, Plane]]) -> list[float]:
+    def measure(self, planes: dict[str, tuple[Plane, Plane]]) -> list[float]:
+        """Return the value of each metric; `planes` has those of every image by name."""
         grey = Scene(**{name: pair[0] for name, pair in planes.items()})
         colour = Scene(**{name: pair[1] for name, pair in planes.items()})
         if self.rules.compute == "rgb":
@@ -313,7 +314,7 @@ class Scorer:
             values = measure(self.scores.specs, grey, colour)
         return torch.cat([values[spec.key] for spec in self.scores.specs]).tolist()
 
-    def _planes(self, name: str, picture: Picture) -> tuple[Plane, Plane]:
+    def planes(self, name: str, picture: Picture) -> tuple[Plane, Plane]:
         """Return the grey and the colour plane; they are one where there is no colour."""
         rule = {"ir": self.rules.ir_range, "vis": self.rules.vis_range}.get(name, "dtype")
         limits = images.limits(picture.pixels, rule, picture.invalid)
@@ -327,7 +328,12 @@ class Scorer:
         return Plane(torch.from_numpy(np.ascontiguousarray(channels))[None].to(self.device))
 
     @staticmethod
-    def _check_size(name: str, picture: Picture, grid: Picture, key: str) -> None:
+    def check_size(name: str, picture: Picture, grid: Picture, key: str) -> None:
+        """Refuse an image of another size than `grid`.
+
+        Raises:
+            InputError: `size.differ`.
+        """
         (height, width), (rows, columns) = _size(grid), _size(picture)
         if (height, width) == (rows, columns):
             return

@@ -21,6 +21,12 @@ class Window:
     outer: tuple[int, int, int, int]
     inner: tuple[int, int, int, int]
 
+    @property
+    def kept(self) -> tuple[slice, slice]:
+        """The part of the network's result that is kept."""
+        (top, _, left, _), (in_top, in_bottom, in_left, in_right) = self.outer, self.inner
+        return slice(in_top - top, in_bottom - top), slice(in_left - left, in_right - left)
+
 
 def _spans(length: int, tile: int, halo: int, stride: int) -> Iterator[tuple[int, int, int, int]]:
     """Yield (outer start, outer end, inner start, inner end) along one axis."""
@@ -33,13 +39,21 @@ def _spans(length: int, tile: int, halo: int, stride: int) -> Iterator[tuple[int
         yield outer_start, outer_end, start, end
 
 
-def windows(height: int, width: int, tile: int, halo: int, stride: int = 1) -> Iterator[Window]:
-    """Yield the tiles of an image, row by row; their inner parts cover it exactly once."""
+def rows(
+    height: int, width: int, tile: int, halo: int, stride: int = 1
+) -> Iterator[tuple[Window, ...]]:
+    """Yield the tiles of an image, a row at a time; their inner parts cover it exactly once."""
     for top, bottom, inner_top, inner_bottom in _spans(height, tile, halo, stride):
-        for left, right, inner_left, inner_right in _spans(width, tile, halo, stride):
-            yield Window(
-                (top, bottom, left, right), (inner_top, inner_bottom, inner_left, inner_right)
-            )
+        yield tuple(
+            Window((top, bottom, left, right), (inner_top, inner_bottom, inner_left, inner_right))
+            for left, right, inner_left, inner_right in _spans(width, tile, halo, stride)
+        )
+
+
+def windows(height: int, width: int, tile: int, halo: int, stride: int = 1) -> Iterator[Window]:
+    """Yield the tiles of an image in reading order."""
+    for row in rows(height, width, tile, halo, stride):
+        yield from row
 
 
 def _ramp(length: int, before: int, after: int, halo: int) -> Tensor:
@@ -89,8 +103,7 @@ def run_tiled(
         part = network(ir[..., top:bottom, left:right], vis[..., top:bottom, left:right])
         in_top, in_bottom, in_left, in_right = window.inner
         if total is None:
-            kept = part[..., in_top - top : in_bottom - top, in_left - left : in_right - left]
-            fused[..., in_top:in_bottom, in_left:in_right] = kept
+            fused[..., in_top:in_bottom, in_left:in_right] = part[(..., *window.kept)]
             continue
         rows = _ramp(bottom - top, in_top - top, bottom - in_bottom, halo)
         columns = _ramp(right - left, in_left - left, right - in_right, halo)
