@@ -76,6 +76,46 @@ _fusecli_value() {
         "register --chunk") : ;;
         "register --progress") words='auto bar plain jsonl none' ;;
         "register --config") paths=-f ;;
+        "warp --which") words='ir vis' ;;
+        "warp --kind") words='shift rigid similarity affine perspective elastic mixed' ;;
+        "warp --preset") words='mild medium severe reconet-easy reconet-normal reconet-hard' ;;
+        "warp --variants") : ;;
+        "warp --noise") : ;;
+        "warp --link") words='copy hard sym' ;;
+        "warp --shift") : ;;
+        "warp --rotate") : ;;
+        "warp --scale") : ;;
+        "warp --shear") : ;;
+        "warp --perspective") : ;;
+        "warp --elastic-alpha") : ;;
+        "warp --elastic-sigma") : ;;
+        "warp --interpolation") words='nearest linear cubic' ;;
+        "warp --border") words='constant replicate reflect' ;;
+        "warp --fill") : ;;
+        "warp --save-field") words='none npz flo tiff' ;;
+        "warp --preview") words='none grid field' ;;
+        "warp --metadata") words='keep drop' ;;
+        "warp --pairs") paths=-f ;;
+        "warp --limit") : ;;
+        "warp --ir-suffix") : ;;
+        "warp --vis-suffix") : ;;
+        "warp --pair-regex") : ;;
+        "warp --pair-by") words='key order' ;;
+        "warp --unpaired") words='error skip' ;;
+        "warp --out" | "warp -o") paths=-f ;;
+        "warp --manifest") paths=-f ;;
+        "warp --name") : ;;
+        "warp --format") words='auto png tiff jpeg webp npy' ;;
+        "warp --quality") : ;;
+        "warp --jobs" | "warp -j") : ;;
+        "warp --device") words='auto cpu cuda mps' ;;
+        "warp --precision") words='fp32 bf16 fp16 auto' ;;
+        "warp --seed") : ;;
+        "warp --shard") : ;;
+        "warp --backend") : ;;
+        "warp --chunk") : ;;
+        "warp --progress") words='auto bar plain jsonl none' ;;
+        "warp --config") paths=-f ;;
         "train --out" | "train -o") paths=-d ;;
         "train --model" | "train -m") words='mfeif reconet reconet-m-register reconet-plus reconet-u-register rfn-nest rfvif smfnet' ;;
         "train --init") paths=-f ;;
@@ -160,6 +200,8 @@ _fusecli_argument() {
         "fuse 1") paths=-f ;;
         "register 0") paths=-f ;;
         "register 1") paths=-f ;;
+        "warp 0") paths=-f ;;
+        "warp 1") paths=-f ;;
         "train 0") paths=-f ;;
         "train 1") paths=-f ;;
         "eval 0") paths=-f ;;
@@ -178,6 +220,7 @@ _fusecli_options() {
         "") echo '--version --install-completion --show-completion --help -h' ;;
         "fuse") echo '--model -m --weights --batch-size --tile --tile-overlap --compare --recursive -r --pairs --limit --ir-suffix --vis-suffix --pair-regex --pair-by --unpaired --out -o --overwrite --resume --checksum --manifest --name --format --quality --ir-range --vis-range --range-scope --out-dtype --tone --chroma --alpha --fit --grid --ir-luma --metadata --jobs -j --device --precision --seed --shard --backend --chunk --fail-fast --dry-run -n --json --print --print0 --progress --quiet -q --verbose -v --config --help -h' ;;
         "register") echo '--fixed --method --transform --per --init --apply --max-side --min-gain --on-reject --interpolation --border --fill --save-field --save-mask --preview --metadata --recursive -r --pairs --limit --ir-suffix --vis-suffix --pair-regex --pair-by --unpaired --out -o --overwrite --resume --checksum --manifest --name --format --quality --jobs -j --device --precision --seed --shard --backend --chunk --fail-fast --dry-run -n --json --print --print0 --progress --quiet -q --verbose -v --config --help -h' ;;
+        "warp") echo '--which --kind --preset --exact --variants --noise --crop-valid --link --shift --rotate --scale --shear --perspective --elastic-alpha --elastic-sigma --interpolation --border --fill --save-field --no-save-mask --save-mask --preview --metadata --recursive -r --pairs --limit --ir-suffix --vis-suffix --pair-regex --pair-by --unpaired --out -o --overwrite --resume --checksum --manifest --name --format --quality --jobs -j --device --precision --seed --shard --backend --chunk --fail-fast --dry-run -n --json --print --print0 --progress --quiet -q --verbose -v --config --help -h' ;;
         "train") echo '--out -o --model -m --init --val-ir --val-vis --val-fraction --resume --overwrite --dry-run -n --set --stage --epochs --steps --max-time --batch-size --crop --lr --optimizer --schedule --warmup --accumulate --clip-grad --loss --misalign --no-augment --augment --eval-every --save-every --keep --log --deterministic --compile --devices --recursive -r --pairs --limit --ir-suffix --vis-suffix --pair-regex --pair-by --unpaired --jobs -j --device --precision --seed --json --print --print0 --progress --quiet -q --verbose -v --config --help -h' ;;
         "eval") echo '--metrics --reference --truth --compute --ir-range --vis-range --out -o --overwrite --table --plots --roi --fail-under --dry-run -n --recursive -r --pairs --limit --ir-suffix --vis-suffix --pair-regex --pair-by --unpaired --jobs -j --device --json --print --print0 --progress --quiet -q --verbose -v --config --help -h' ;;
         "export") echo '--out -o --format --weights --set --dynamic --size --opset --precision --embed-io --no-check --check --atol --rtol --overwrite --json --quiet -q --help -h' ;;
@@ -192,7 +235,7 @@ _fusecli_options() {
 
 _fusecli_commands() {
     case "$1" in
-        "") echo 'fuse register train eval export doctor models' ;;
+        "") echo 'fuse register warp train eval export doctor models' ;;
         "models") echo 'list show verify convert' ;;
     esac
 }

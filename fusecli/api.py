@@ -162,8 +162,8 @@ def register(
     if untouched(found):
         return Registered(moving.pixels.copy(), np.ones(moving.pixels.shape[:2], bool), found)
     how = Resampling(interpolation, border, fill)
-    pixels, _, covered = move_picture(moving, found.displacement(), how)
-    return Registered(pixels, covered, found)
+    moved, covered = move_picture(moving, found.displacement(), how)
+    return Registered(moved.pixels, covered, found)
 
 
 def evaluate(

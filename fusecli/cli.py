@@ -10,7 +10,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from fusecli import __version__, config, packages
-from fusecli.commands import doctor, eval, export, fuse, models, register, train
+from fusecli.commands import doctor, eval, export, fuse, models, register, train, warp
 from fusecli.commands.help import Command, Group
 from fusecli.errors import FusecliError, UsageError
 
@@ -25,6 +25,7 @@ app = typer.Typer(
 # in the order of --help: fuse, register, warp, train, eval, export; then what helps with them
 app.command(name="fuse", cls=Command)(fuse.fuse)
 app.command(name="register", cls=Command)(register.register)
+app.command(name="warp", cls=Command)(warp.warp)
 app.command(name="train", cls=Command)(train.train)
 app.command(name="eval", cls=Command)(eval.evaluate)
 app.command(name="export", cls=Command)(export.export)

@@ -179,7 +179,8 @@ def rehearse(
         if is_done is not None and is_done(job):
             report.skipped += 1
         elif not reporter.json:
-            sys.stdout.write(f"{job.ir} + {job.vis} -> {job.out}\n")
+            sources = job.ir if job.ir == job.vis else f"{job.ir} + {job.vis}"
+            sys.stdout.write(f"{sources} -> {job.out}\n")
     if reporter.json:
         return reporter.finish(report)
     if not reporter.quiet:

@@ -134,7 +134,7 @@ def register(
     """
     reporter = talk.reporter(output.out)
     check_combination(estimation.method, estimation.transform)
-    from fusecli.commands.pairing import choose_record, rehearse, select_pairs
+    from fusecli.commands.pairing import choose_pool, choose_record, rehearse, select_pairs
     from fusecli.pipeline.planning import Target, plan
     from fusecli.pipeline.shards import Shard
 
@@ -158,7 +158,7 @@ def register(
     from fusecli.pipeline.moving import Resampling
     from fusecli.pipeline.registering import RegisterRun, Rules
     from fusecli.registration.transform import load
-    from fusecli.runtime import worker_count
+    from fusecli.runtime import Runtime
 
     start = load(Path(estimation.init)) if estimation.init is not None else None
     alignment = Alignment(
@@ -180,14 +180,16 @@ def register(
         results.metadata,
         output.quality,
     )
+    runtime = Runtime.resolve(running.device, running.precision, running.jobs)
     run = RegisterRun(
         alignment,
         rules,
         jobs,
         out=None if target.is_file else Path(output.out),
-        threads=worker_count(running.jobs),
+        threads=runtime.jobs,
         record=record,
         reporter=reporter,
+        pool=choose_pool(running, runtime, output.out),
     )
     if running.dry_run:
         return rehearse("register", jobs, output.out, reporter, run.is_done)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
+import torch
 
 from fusecli.errors import InputError
 from fusecli.pipeline.moving import Resampling, move, soft_edge
@@ -155,10 +156,13 @@ def as_transform(
     found: Estimate, key: str, fixed: Sequence[int], moving: Sequence[int]
 ) -> Transform:
     """Return an estimate in the form that is written to files."""
+    matrix = found.matrix
+    if found.field is not None:  # the file holds the best affine approximation beside a field
+        matrix = field_matrix(torch.from_numpy(found.field).permute(2, 0, 1)[None])
     return Transform(
         key=key,
         kind=found.shape,
-        matrix=found.matrix,
+        matrix=matrix,
         fixed_size=(fixed[0], fixed[1]),
         moving_size=(moving[0], moving[1]),
         field=found.field,

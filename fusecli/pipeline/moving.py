@@ -72,30 +72,26 @@ def move(pixels: np.ndarray, field: Tensor, how: Resampling) -> np.ndarray:
 
 def move_picture(
     picture: Picture, field: Tensor, how: Resampling
-) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
-    """Return pixels, opacity and coverage of a picture read along a field.
+) -> tuple[Picture, NDArray[np.bool_]]:
+    """Return a picture read along a field, and where it has data, (H', W') bool.
 
     Pixels without a value (NaN, infinite, no-data) take no part in the interpolation: they are
     read as the fill value, and stay without a value where they are nearest.
-
-    Returns:
-        (H', W') or (H', W', 3); (H', W') or None; and (H', W') bool, true where the picture has
-        data.
     """
     covered = inside(field, picture.pixels.shape[:2])[0, 0].numpy()
-    pixels = picture.pixels
-    if picture.invalid is not None:
+    pixels, invalid = picture.pixels, picture.invalid
+    if invalid is not None:
         pixels = pixels.copy()
-        kept = pixels[picture.invalid][:1].copy()  # one of the values that mean "no value"
-        pixels[picture.invalid] = how.fill
+        kept = pixels[invalid][:1].copy()  # one of the values that mean "no value"
+        pixels[invalid] = how.fill
     moved = move(pixels, field, how)
-    if picture.invalid is not None:
+    if invalid is not None:
         nearest = Resampling("nearest", how.border, 0.0)
-        lost = move(picture.invalid.astype(np.uint8), field, nearest) > 0
-        moved[lost] = kept[0]
-        covered &= ~lost
+        invalid = move(invalid.astype(np.uint8), field, nearest) > 0
+        moved[invalid] = kept[0]
+        covered &= ~invalid
     alpha = None if picture.alpha is None else move(picture.alpha, field, how)
-    return moved, alpha, covered
+    return dataclasses.replace(picture, pixels=moved, alpha=alpha, invalid=invalid), covered
 
 
 def metadata_of(moving: Metadata, fixed: Metadata) -> Metadata:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -66,8 +66,6 @@ class RegisterPair:
 
     def __init__(self, alignment: Alignment, rules: Rules, out: Path | None) -> None:
         self.alignment, self.rules, self.out = alignment, rules, out
-        self.displacements: list[float] = []
-        self.rejected: list[str] = []
 
     def __call__(self, job: Job) -> Outcome:
         """Read, register and write one pair."""
@@ -77,32 +75,36 @@ class RegisterPair:
             fixed_luma, moving_luma = luma_of(fixed), luma_of(moving)
         with watch("run"):
             transform = self.alignment.of(job.key, fixed_luma, moving_luma)
-            field = transform.displacement()
             if untouched(transform):
-                covered = np.ones(fixed_luma.shape, bool)
-                pixels, alpha = moving.pixels, moving.alpha
+                moved, covered = moving, np.ones(fixed_luma.shape, bool)
             else:
-                pixels, alpha, covered = move_picture(moving, field, self.rules.resampling)
+                moved, covered = move_picture(
+                    moving, transform.displacement(), self.rules.resampling
+                )
         with watch("write"):
             metadata = None
             if self.rules.metadata == "keep":
                 metadata = metadata_of(moving.metadata, fixed.metadata)
             data = images.encode(
-                pixels,
+                moved.pixels,
                 format=job.format,
-                alpha=alpha,
+                alpha=moved.alpha,
                 metadata=metadata,
                 quality=self.rules.quality,
             )
-            files = self._beside(job, transform, fixed_luma, pixels, covered)
+            files = self._beside(job, transform, fixed_luma, moved.pixels, covered)
             outcome.parts = stage([*files, (job.out, data)])
-        self._note(transform, outcome)
+        if not transform.accepted:
+            outcome.notes["register.rejected"] = (
+                f"'{job.key}' was not registered and is passed on as it is"
+            )
         outcome.ms = watch.ms
         outcome.record = {
-            "shape": list(pixels.shape),
-            "dtype": str(pixels.dtype),
+            "shape": list(moved.pixels.shape),
+            "dtype": str(moved.pixels.dtype),
             "transform": transform.kind,
             "accepted": transform.accepted,
+            "displacement_px": round(transform.mean_displacement(), 3),
         }
         return outcome
 
@@ -146,13 +148,30 @@ class RegisterPair:
             files.append((str(self.out / ".preview" / f"{job.key}.png"), data))
         return files
 
-    def _note(self, transform: Transform, outcome: Outcome) -> None:
-        self.displacements.append(transform.mean_displacement())
-        if not transform.accepted:
-            self.rejected.append(transform.key)
-            outcome.notes["register.rejected"] = (
-                f"'{transform.key}' was not registered and is passed on as it is"
-            )
+
+@dataclass
+class RegisterReport(RunReport):
+    """A run's report that also says how far images moved, and which were refused."""
+
+    displacements: list[float] = field(default_factory=list)
+    rejected: list[str] = field(default_factory=list)
+
+    def add(self, outcome: Outcome) -> None:
+        """Count one outcome."""
+        super().add(outcome)
+        if "displacement_px" in outcome.record:
+            self.displacements.append(outcome.record["displacement_px"])
+        if not outcome.record.get("accepted", True):
+            self.rejected.append(outcome.key)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the document that `--json` prints."""
+        lengths = self.displacements
+        moved = {
+            "mean_displacement_px": round(float(np.mean(lengths)), 3) if lengths else None,
+            "rejected": sorted(self.rejected),
+        }
+        return super().as_dict() | {"register": moved}
 
 
 class RegisterRun:
@@ -166,6 +185,7 @@ class RegisterRun:
         threads: Pairs in work at the same time.
         record: Where the run is recorded, if it is.
         reporter: The voice of the command.
+        pool: Where the work is done; threads of this process without it.
 
     Raises:
         InputError: `register.rig`: the sizes of the images differ.
@@ -181,11 +201,12 @@ class RegisterRun:
         threads: int,
         record: Record | None,
         reporter: Reporter,
+        pool: stream.Pool | None = None,
     ) -> None:
         if rules.per == "folder" and alignment.stored is None:
             reporter.detail("estimating the camera rig from all pairs")
             alignment = replace(alignment, rig=estimate_rig(alignment, rules.fixed, jobs))
-        self.jobs, self.threads, self.reporter = jobs, threads, reporter
+        self.jobs, self.threads, self.reporter, self.pool = jobs, threads, reporter, pool
         self.work = RegisterPair(alignment, rules, out)
         self.manifest = Manifest(record, "register", self.settings()) if record else None
 
@@ -218,7 +239,7 @@ class RegisterRun:
         Raises:
             InputError: Another run is at work in the same folder, or it cannot be written to.
         """
-        report = RunReport("register", "registered", out)
+        report = RegisterReport("register", "registered", out)
         report.extra = {"manifest": str(self.manifest.record.path) if self.manifest else None}
         with self.manifest or nullcontext():
             remove_leftovers(path for job in self.jobs for path in self.work.files(job))
@@ -231,12 +252,8 @@ class RegisterRun:
                 total=len(self.jobs),
                 threads=self.threads,
                 fail_fast=fail_fast,
+                pool=self.pool,
             )
-        lengths = self.work.displacements
-        report.extra["register"] = {
-            "mean_displacement_px": round(float(np.mean(lengths)), 3) if lengths else None,
-            "rejected": sorted(self.work.rejected),
-        }
         return report
 
 

@@ -276,5 +276,6 @@ def _full_size(
     if guess.rest is not None:
         rest = resize_field(guess.rest, sizes[0])
         here = places(np.zeros_like(rest))
-        field = np.asarray(carry(matrix, here + rest) - here, np.float32)
+        # in steps of 1/256 px, far below any accuracy, the file of a field is half as large
+        field = np.rint(256 * (carry(matrix, here + rest) - here)) / np.float32(256)
     return Estimate(matrix / matrix[2, 2], field, guess.shape, guess.method, 0.0, 0.0, 0.0)

@@ -24,6 +24,7 @@ from fusecli.warping import (
 from fusecli.warps import Recipe, recipe
 
 _REDRAWS = 50
+_DAMPING = 0.8
 
 
 class Warp(NamedTuple):
@@ -94,7 +95,7 @@ def _draw_backward(
     what: Recipe, size: Sequence[int], generator: Generator, exact: bool
 ) -> tuple[Tensor, Matrix | None, dict[str, float]]:
     """Return where the warped image is read from, the homography of the scene, the parameters."""
-    for _ in range(_REDRAWS):
+    for attempt in range(_REDRAWS):
         matrix, parameters = _draw_matrix(what, size, generator, exact)
         try:
             matrix = check_matrix(matrix, size)
@@ -105,6 +106,10 @@ def _draw_backward(
         if what.elastic_alpha == 0:
             return backward, matrix, parameters
         elastic, alpha = _draw_elastic(what, size, generator, exact)
+        if what.elastic_alpha is None and not exact:
+            # made for crops of 256 px, the amplitude grows with the image but not its smoothness:
+            # a large image would fold in every draw
+            elastic, alpha = elastic * _DAMPING**attempt, alpha * _DAMPING**attempt
         backward = compose(backward, elastic)
         if folds(backward).item() == 0:
             parameters |= {"elastic_alpha": alpha, "elastic_sigma": what.elastic_sigma}

@@ -1,0 +1,272 @@
+"""`fusecli warp`: misaligned copies with known truth."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from fusecli.commands.options import (
+    Infrared,
+    Inputs,
+    Output,
+    Running,
+    Talk,
+    Visible,
+    grouped,
+)
+from fusecli.errors import UsageError
+from fusecli.warps import recipe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from fusecli.io.pairs import Pair
+    from fusecli.report import Reporter
+
+
+def _flag(panel: str, *names: str, help: str, **more: Any) -> Any:
+    return typer.Option(*names, help=help, rich_help_panel=panel, **more)
+
+
+def _magnitude(name: str, metavar: str, help: str) -> Any:
+    return _flag("Warp", name, metavar=metavar, help=help, show_default="preset's")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Magnitudes:
+    """The largest value of each component."""
+
+    shift: Annotated[float | None, _magnitude("--shift", "PX", "Along each axis.")] = None
+    rotate: Annotated[float | None, _magnitude("--rotate", "DEG", "About the centre.")] = None
+    scale: Annotated[float | None, _magnitude("--scale", "PCT", "Growth or shrinkage.")] = None
+    shear: Annotated[float | None, _magnitude("--shear", "DEG", "Lean of the y axis.")] = None
+    perspective: Annotated[
+        float | None,
+        _magnitude("--perspective", "FRAC", "Moves of the corners, as a fraction of the side."),
+    ] = None
+    elastic_alpha: Annotated[
+        float | None, _magnitude("--elastic-alpha", "PX", "Largest elastic displacement.")
+    ] = None
+    elastic_sigma: Annotated[
+        float | None, _magnitude("--elastic-sigma", "PX", "Its smoothness.")
+    ] = None
+
+    def given(self) -> dict[str, float]:
+        """Return those that were asked for."""
+        values = {part.name: getattr(self, part.name) for part in fields(self)}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Misalignment:
+    """What is drawn, of which side."""
+
+    which: Annotated[
+        Literal["ir", "vis"],
+        _flag("Warp", "--which", help="The side that is warped; the other is copied."),
+    ] = "ir"
+    kind: Annotated[
+        Literal["shift", "rigid", "similarity", "affine", "perspective", "elastic", "mixed"] | None,
+        _flag(
+            "Warp",
+            "--kind",
+            help="mixed is affine with elastic, and the default of the ReCoNet presets.",
+            show_default="affine",
+        ),
+    ] = None
+    preset: Annotated[
+        Literal["mild", "medium", "severe", "reconet-easy", "reconet-normal", "reconet-hard"],
+        _flag("Warp", "--preset", help="Sets every magnitude below."),
+    ] = "medium"
+    exact: Annotated[
+        bool, _flag("Warp", "--exact", help="Take magnitudes as they are: draw no less.")
+    ] = False
+    variants: Annotated[
+        int, _flag("Warp", "--variants", min=1, max=9999, help="Warps of each image.")
+    ] = 1
+    noise: Annotated[
+        float,
+        _flag("Warp", "--noise", metavar="SIGMA", min=0, help="Percent of the range, Gaussian."),
+    ] = 0.0
+    crop_valid: Annotated[
+        bool, _flag("Warp", "--crop-valid", help="Crop both sides to the area valid in both.")
+    ] = False
+    link: Annotated[
+        Literal["copy", "hard", "sym"],
+        _flag("Output", "--link", help="How untouched files get into OUT."),
+    ] = "copy"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """What is written besides the warped image, and how pixels are made."""
+
+    interpolation: Annotated[
+        Literal["nearest", "linear", "cubic"],
+        _flag("Resampling", "--interpolation", help="Of pixels between pixels."),
+    ] = "cubic"
+    border: Annotated[
+        Literal["constant", "replicate", "reflect"],
+        _flag("Resampling", "--border", help="What is beyond the image."),
+    ] = "reflect"
+    fill: Annotated[
+        float, _flag("Resampling", "--fill", help="Stored value there, for constant.")
+    ] = 0.0
+    save_field: Annotated[
+        Literal["none", "npz", "flo", "tiff"],
+        _flag("Warp", "--save-field", help="Write every truth as a field too."),
+    ] = "none"
+    save_mask: Annotated[
+        bool, _flag("Warp", "--save-mask/--no-save-mask", help="Write OUT/.mask/KEY.png.")
+    ] = True
+    preview: Annotated[
+        Literal["none", "grid", "field"],
+        _flag("Warp", "--preview", help="Also write OUT/.preview/KEY.png."),
+    ] = "none"
+    metadata: Annotated[
+        Literal["keep", "drop"],
+        _flag("Resampling", "--metadata", help="EXIF, XMP and ICC of the warped image."),
+    ] = "keep"
+
+
+@grouped
+def warp(
+    ir: Infrared = None,
+    vis: Visible = None,
+    *,
+    misalignment: Misalignment,
+    magnitudes: Magnitudes,
+    results: Results,
+    inputs: Inputs,
+    output: Output,
+    running: Running,
+    talk: Talk,
+) -> int:
+    """Make misaligned copies with exact ground truth.
+
+    [dim]fusecli warp ir/ vis/ -o set/ --kind mixed --preset mild --variants 5 --seed 7[/]
+    [dim]fusecli warp ir/ -o shifted/ --kind shift --shift 9 --exact[/]
+    """
+    reporter = talk.reporter(output.out)
+    drawn = recipe(misalignment.preset, misalignment.kind, magnitudes.given())
+    if not math.isfinite(misalignment.noise):
+        raise UsageError(f"--noise {misalignment.noise} is not a number", code="usage.magnitude")
+    from fusecli.commands.pairing import choose_pool, choose_record, rehearse
+    from fusecli.pipeline.planning import Target, plan
+    from fusecli.pipeline.shards import Shard
+
+    paired = vis is not None or inputs.pairs is not None
+    which = misalignment.which
+    single = Target(output.out, output.name, output.format, grid=which, typed=which)
+    _check(misalignment, results, paired, single.is_file)
+    target = single
+    if paired:
+        target = Target(
+            str(Path(output.out, which)), output.name, output.format, grid=which, typed=which
+        )
+    shard = Shard.parse(running.shard)
+    record = choose_record(output, shard, is_file=single.is_file)
+    pairs = _items(ir, vis, inputs, output.out, reporter, misalignment.variants, paired)
+    jobs = plan(
+        pairs,
+        target,
+        overwrite=output.overwrite,
+        known=_below(record.known, which, paired) if record and output.resume else None,
+        limit=inputs.limit,
+        shard=shard,
+    )
+    if running.dry_run and not output.resume:
+        return rehearse("warp", jobs, output.out, reporter)
+
+    from fusecli.pipeline.misaligning import Rules, WarpRun
+    from fusecli.pipeline.moving import Resampling
+    from fusecli.runtime import Runtime
+
+    rules = Rules(
+        drawn,
+        misalignment.exact,
+        running.seed,
+        misalignment.variants,
+        paired,
+        which,
+        misalignment.link,
+        Resampling(results.interpolation, results.border, results.fill),
+        misalignment.crop_valid,
+        misalignment.noise,
+        results.save_field,
+        results.save_mask,
+        results.preview,
+        results.metadata,
+        output.quality,
+    )
+    runtime = Runtime.resolve(running.device, running.precision, running.jobs)
+    run = WarpRun(
+        rules,
+        jobs,
+        out=None if single.is_file else Path(output.out),
+        threads=runtime.jobs,
+        record=record,
+        reporter=reporter,
+        pool=choose_pool(running, runtime, output.out),
+    )
+    if running.dry_run:
+        return rehearse("warp", jobs, output.out, reporter, run.is_done)
+    return reporter.finish(run.warp(output.out, running.fail_fast))
+
+
+def _items(
+    ir: str | None,
+    vis: str | None,
+    inputs: Inputs,
+    out: str,
+    reporter: Reporter,
+    variants: int,
+    paired: bool,
+) -> Iterable[Pair]:
+    """Return what is warped: pairs, or single images as pairs of an image with itself."""
+    from fusecli.commands.pairing import select_pairs
+    from fusecli.io.files import check_out, find_files, scan
+    from fusecli.io.pairs import Pair
+    from fusecli.pipeline.variants import Variants
+
+    if paired or ir is None:
+        return Variants(select_pairs(ir, vis, inputs, out, reporter), variants)
+    for name in ("ir_suffix", "vis_suffix", "pair_regex", "pair_by", "unpaired"):
+        if getattr(inputs, name) != getattr(Inputs, name):
+            raise UsageError(
+                f"--{name.replace('_', '-')} is about pairs: give VIS too", code="usage.warp"
+            )
+    check_out(out, ir, scan(ir, inputs.recursive), inputs.recursive)
+    found = find_files(ir, inputs.recursive)
+    return Variants([Pair(key, path, path) for key, path in found.items()], variants)
+
+
+def _below(known: Iterable[str], folder: str, paired: bool) -> set[str]:
+    """Return the results that earlier runs recorded, relative to the folder of the warped side."""
+    prefix = f"{folder}/" if paired else ""
+    return {name.removeprefix(prefix) for name in known if name.startswith(prefix)}
+
+
+def _check(misalignment: Misalignment, results: Results, paired: bool, is_file: bool) -> None:
+    """Refuse options that contradict each other.
+
+    Raises:
+        UsageError: `usage.warp` or `out.file`.
+    """
+    if is_file and paired:
+        raise UsageError(
+            "a warped pair makes a test set of several folders: --out must be a folder",
+            code="out.file",
+        )
+    if is_file and results.preview != "none":
+        raise UsageError("--preview needs a folder as --out", code="usage.warp")
+    if not paired and misalignment.which == "vis":
+        raise UsageError("--which vis needs a visible side: give VIS", code="usage.warp")
+    if not paired and misalignment.link != "copy":
+        raise UsageError("--link is about the side that is not warped: give VIS", code="usage.warp")
+    if misalignment.crop_valid and misalignment.link != "copy":
+        raise UsageError("--crop-valid changes files that --link would share", code="usage.warp")
