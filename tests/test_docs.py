@@ -261,6 +261,7 @@ def test_help_says_what_a_value_may_be(monkeypatch, capsys):
         ("fuse a b -o c --modle reconet", "did you mean --model?"),
         ("fuse a b -o c --tone clpi", "did you mean 'clip'?"),
         ("fuse a b -o c -m rfnest", "did you mean 'rfn-nest'?"),
+        ("warp a -o c --preset mldi", "did you mean 'mild'?"),
         ("models shwo", "did you mean 'show'?"),
         ("eval a b c --metrics qabff", "did you mean 'qabf'?"),
     ],
