@@ -19,6 +19,7 @@ from fusecli.pipeline.inference import FuseHere, Fuser, InferenceWorker, Tiling
 from fusecli.pipeline.manifest import Manifest, Record
 from fusecli.pipeline.outputs import remove_leftovers
 from fusecli.pipeline.planning import Job, Plan
+from fusecli.pipeline.preparation import against_bf16
 from fusecli.report import Outcome, Reporter, RunReport
 from fusecli.runtime import Runtime
 
@@ -61,8 +62,9 @@ class FusingRun:
     """
 
     def __init__(self, engine: Engine, rules: Rules, record: Record | None = None) -> None:
-        self.engine, self.rules = engine, rules
         self.loaded = checkpoint.load(engine.model, engine.weights, seed=engine.seed)
+        runtime, self.why = engine.runtime.settled(against_bf16(self.loaded))
+        self.engine, self.rules = replace(engine, runtime=runtime), rules
         self.manifest = Manifest(record, "fuse", self.settings()) if record else None
 
     def settings(self) -> dict[str, Any]:
@@ -99,7 +101,7 @@ class FusingRun:
             reporter.warn("the weights are random: the results mean nothing", "weights.random")
         reporter.detail(
             f"{loaded.spec.title} ({loaded.label}) on {runtime.as_dict()['device']} in "
-            f"{runtime.precision}, {runtime.jobs} reading and writing threads"
+            f"{runtime.precision} ({self.why}), {runtime.jobs} reading and writing threads"
         )
         report = RunReport("fuse", "fused", out)
         report.extra = {
