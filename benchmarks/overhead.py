@@ -1,6 +1,6 @@
 """Measure what a run costs beside decoding, the network and encoding: CPU time and memory.
 
-    python benchmarks/overhead.py [--pairs 5000] [--planned 100000] [--json]
+    python benchmarks/overhead.py [--pairs 5000] [--planned 100000 1000000] [--json]
 
 The bare loop reads, runs the same prepared network and encodes with the same functions, one pair
 after the other, without pairing, planning, threads, record, progress or report. Both fuse the same
@@ -100,8 +100,10 @@ def dry_run(folder: Path, count: int) -> None:
     """Plan a list of pairs that need not exist, and print seconds and memory."""
     from fusecli import cli
 
-    rows = (f"ir/{n:07d}.png,vis/{n:07d}.png,seq/{n:07d}\n" for n in range(count))
-    (folder / "list.csv").write_text("ir,vis,name\n" + "".join(rows))
+    with (folder / "list.csv").open("w") as file:
+        file.write("ir,vis,name\n")
+        for n in range(count):
+            file.write(f"ir/{n:07d}.png,vis/{n:07d}.png,seq/{n:07d}\n")
     keep = os.dup(1)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     before, start = peak_mib(), time.process_time()
@@ -126,7 +128,7 @@ def main() -> None:
     """Print a short table, or JSON; exit 1 when the target is missed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pairs", type=int, default=5000)
-    parser.add_argument("--planned", type=int, default=100_000)
+    parser.add_argument("--planned", type=int, nargs="+", default=[100_000, 1_000_000])
     parser.add_argument("-m", "--model", default="reconet")
     parser.add_argument("--weights", default="")
     parser.add_argument("--json", action="store_true")
@@ -138,14 +140,17 @@ def main() -> None:
     if given.part == "run":
         return whole_run(given.folder, given.model, given.weights)
     if given.part == "dry":
-        return dry_run(given.folder, given.planned)
+        return dry_run(given.folder, *given.planned)
     with tempfile.TemporaryDirectory() as name:
         draw_pairs(Path(name), given.pairs)
         common = ["--folder", name, "-m", given.model]
         common += ["--weights", given.weights] if given.weights else []
         bare = measured("--part", "bare", *common)
         run = measured("--part", "run", *common)
-        dry = measured("--part", "dry", "--folder", name, "--planned", str(given.planned))
+        dry = {
+            count: measured("--part", "dry", "--folder", name, "--planned", str(count))
+            for count in given.planned
+        }
     overhead = run["cpu_ms"] - bare["cpu_ms"]
     if given.json:
         print(json.dumps({"bare": bare, "run": run, "dry": dry, "overhead_ms": overhead}))
@@ -156,8 +161,9 @@ def main() -> None:
         print(
             f"memory          {run['early']:6.0f} MiB after a tenth, {run['peak']:.0f} at the end"
         )
-        print(f"dry run of {given.planned} {dry['seconds']:.2f} s CPU, "
-              f"{dry['early']:.0f} MiB before, {dry['peak']:.0f} after")  # fmt: skip
+        for count, found in dry.items():
+            print(f"dry run of {count:,} pairs: {found['seconds']:.1f} s CPU, "
+                  f"{found['early']:.0f} MiB before, {found['peak']:.0f} after")  # fmt: skip
     sys.exit(overhead > TARGET_MS)
 
 

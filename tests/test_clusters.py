@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +13,9 @@ from runs import contents, draw_pairs, fuse, lines
 
 from fusecli.errors import FusecliError
 from fusecli.pipeline import clusters
+from fusecli.pipeline.folder import Engine, FuseElsewhere
+from fusecli.pipeline.fusing import Rules
+from fusecli.runtime import Runtime
 
 
 @pytest.fixture(scope="module")
@@ -111,12 +115,19 @@ def test_standard_output_belongs_to_this_process(run_here, tmp_path: Path, capsy
     assert "loky" in capsys.readouterr().err
 
 
-def test_weights_that_differ_elsewhere_are_noticed(tmp_path: Path) -> None:
-    from fusecli.pipeline.folder import Engine, FuseElsewhere
-    from fusecli.pipeline.fusing import Rules
-    from fusecli.runtime import Runtime
-
+def test_weights_that_differ_elsewhere_are_noticed() -> None:
     engine = Engine("reconet", "random", Runtime.resolve("cpu"))
     with pytest.raises(FusecliError) as caught:
         FuseElsewhere(engine, Rules(), "0" * 64)(None)
     assert caught.value.code == "weights.differ"
+
+
+def test_workers_compute_in_as_many_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With other numbers of threads the last bits of sums differ: the bytes would too."""
+    asked: list[int] = []
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    elsewhere = FuseElsewhere(Engine("reconet", "random", Runtime.resolve("cpu")), Rules(), None)
+    monkeypatch.setattr(torch, "set_num_threads", asked.append)
+    with pytest.raises(AttributeError):  # there is no job, but by then the network is there
+        pickle.loads(pickle.dumps(elsewhere))(None)
+    assert asked == [3]

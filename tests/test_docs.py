@@ -13,15 +13,18 @@ import runpy
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import served
 import typer
 
 import fusecli
 from fusecli import models
-from fusecli.cli import app
+from fusecli.cli import app, run
 from fusecli.io import images
 
 ROOT = Path(__file__).parents[1]
@@ -79,8 +82,8 @@ class Session:
         return done
 
 
-def session(folder: Path, package: Path) -> Session:
-    """Make a folder with pairs, where `fusecli` and `python` are those under test."""
+def fill(folder: Path) -> None:
+    """Write what the pages take for granted."""
     for number, scene in enumerate(("day_street", "night_street")):
         for side, other in (("ir", "flir"), ("vis", "rgb"), ("ir", "moved")):
             source = next((DATA / side).glob(f"{scene}.*"))
@@ -91,12 +94,17 @@ def session(folder: Path, package: Path) -> Session:
                 (folder / place).parent.mkdir(parents=True, exist_ok=True)
                 (folder / place).write_bytes(images.encode(seen, format="png"))
     shutil.copytree(DATA, folder / "tests" / "data")
+
+
+@contextmanager
+def session(folder: Path, package: Path) -> Iterator[Session]:
+    """Make a folder with pairs, where `fusecli` and `python` are those under test."""
+    fill(folder)
     programs = folder / ".bin"
     programs.mkdir()
-    for name, words in (("fusecli", "-m fusecli"), ("python", "")):
-        script = programs / name
-        script.write_text(f'#!/bin/sh\nexec "{sys.executable}" {words} "$@"\n', "utf-8")
-        script.chmod(0o755)
+    python = programs / "python"  # a link would lose the packages of a virtual environment
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n', "utf-8")
+    python.chmod(0o755)
     variables = os.environ | {
         "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(package.parent),
@@ -104,30 +112,31 @@ def session(folder: Path, package: Path) -> Session:
         "FUSECLI_DEVICE": "cpu",
         "FUSECLI_PROGRESS": "none",
     }
-    return Session(folder, variables)
+    with served.program(programs / "fusecli", variables):
+        yield Session(folder, variables)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_run_as_printed(page, tmp_path):
-    shell = session(tmp_path, Path(fusecli.__file__).parent)
-    for block in blocks(page, "sh"):
-        if not block.mark:
-            shell.run(block.text)
+    if todo := [block for block in blocks(page, "sh") if not block.mark]:
+        with session(tmp_path, Path(fusecli.__file__).parent) as shell:
+            for block in todo:
+                shell.run(block.text)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_slow_commands_run_as_printed_too(page, tmp_path):
-    shell = session(tmp_path, Path(fusecli.__file__).parent)
-    for block in blocks(page, "sh"):
-        if block.mark in ("", "slow"):
-            shell.run(block.text)
+    if todo := [block for block in blocks(page, "sh") if block.mark in ("", "slow")]:
+        with session(tmp_path, Path(fusecli.__file__).parent) as shell:
+            for block in todo:
+                shell.run(block.text)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_python_runs_as_printed(page, tmp_path, monkeypatch):
     names: dict[str, object] = {}
-    session(tmp_path, Path(fusecli.__file__).parent)
+    fill(tmp_path)
     monkeypatch.chdir(tmp_path)
     for block in blocks(page, "python"):
         if not block.mark and block.file is None:
@@ -209,12 +218,63 @@ def test_commands_are_listed_in_the_order_of_work_with_one_sentence_each():
             assert f"[dim]fusecli {name} " in (command.help or ""), name
 
 
-@pytest.mark.parametrize("columns", [40, 60])
-def test_help_fits_narrow_terminals(columns):
-    for arguments in (["--help"], ["fuse", "--help"]):
-        lines = shown(*arguments, columns=columns).splitlines()
+@pytest.mark.parametrize("columns", [40, 60, 80, 120])
+def test_help_fits_the_terminal(columns, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    for name, command in typer.main.get_command(app).commands.items():
+        run([name, "--help"])
+        text = capsys.readouterr().out
+        lines = text.splitlines()
         assert max(map(len, lines)) <= columns
-        assert len(lines) > 10
+        assert f" Usage: fusecli {name} " in text
+        one_line = re.sub(r"[\s│]+", " ", text)
+        for option in getattr(command, "params", []):
+            assert option.opts[0] in one_line or option.metavar in one_line
+            assert not option.help or " ".join(option.help.split()) in one_line, option.help
+
+
+def test_help_says_what_a_value_may_be(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "110")
+    run(["fuse", "-h"])
+    text = re.sub(r"[\s│]+", " ", capsys.readouterr().out)
+    assert " -o, --out PATH Folder; or a file for one item, or - for stdout. [required] " in text
+    assert " --quality N Of JPEG and WebP. [1 to 100; default: 95] " in text
+    assert (
+        " --grid KIND Whose grid and metadata the result takes. [vis | ir; default: vis] " in text
+    )
+    assert " -j, --jobs N Reading and writing threads. [default: auto; env: FUSECLI_JOBS] " in text
+    assert " -r, --recursive Descend into folders. --pairs FILE " in text
+    assert "Examples ─" in text
+    run(["export", "-h"])
+    text = re.sub(r"[\s│]+", " ", capsys.readouterr().out)
+    assert " --check / --no-check Compare with torch at several sizes. [default: check] " in text
+    run(["doctor", "-h"])  # more to say, and no example
+    text = capsys.readouterr().out
+    assert "Exit code 5 when" in text
+    assert "Examples" not in text
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        ("fsue", "did you mean 'fuse'?"),
+        ("fuse a b -o c --modle reconet", "did you mean --model?"),
+        ("fuse a b -o c --tone clpi", "did you mean 'clip'?"),
+        ("fuse a b -o c -m rfnest", "did you mean 'rfn-nest'?"),
+        ("warp a -o c --preset mldi", "did you mean 'mild'?"),
+        ("models shwo", "did you mean 'show'?"),
+        ("eval a b c --metrics qabff", "did you mean 'qabf'?"),
+    ],
+)
+def test_slips_get_a_suggestion(words, hint, capsys):
+    assert run(words.split()) == 2
+    assert capsys.readouterr().err.endswith(f"hint: {hint}\n")
+
+
+def test_values_out_of_range_are_named_plainly(capsys):
+    assert run(["fuse", "a", "b", "-o", "c", "--quality", "300"]) == 2
+    expected = "error: invalid value for '--quality': should be less than or equal to 100\n"
+    assert capsys.readouterr().err.startswith(expected)
 
 
 def test_colours_come_and_go_with_the_variables():
@@ -230,8 +290,8 @@ ADDING = ROOT / "docs" / "adding.md"
 
 
 @pytest.fixture(scope="module")
-def extended(tmp_path_factory) -> Session:
-    """Return a session whose fusecli has the files printed in `docs/adding.md`."""
+def extended(tmp_path_factory) -> Iterator[Session]:
+    """Yield a session whose fusecli has the files printed in `docs/adding.md`."""
     folder = tmp_path_factory.mktemp("extended")
     package = folder / "source" / "fusecli"
     shutil.copytree(
@@ -243,7 +303,8 @@ def extended(tmp_path_factory) -> Session:
             assert not place.exists(), f"{block.file} exists: a new file was promised"
             place.write_text(block.text, "utf-8")
     (folder / "work").mkdir()
-    return session(folder / "work", package)
+    with session(folder / "work", package) as shell:
+        yield shell
 
 
 def test_printed_files_need_no_other_line(extended):

@@ -82,9 +82,12 @@ def pool(backend: str, *, jobs: int | None, chunk: int) -> Pool:
                 return
             # Without that, a round of chunks at a time keeps memory and progress bounded.
             count = min(jobs or slots, slots) or 1
-            while part := list(itertools.islice(chunks, count)):
-                for outcomes in Parallel(n_jobs=count, batch_size=1)(part):
-                    yield from outcomes
+            with Parallel(
+                n_jobs=count, batch_size=1
+            ) as parallel:  # its workers stay for all rounds
+                while part := list(itertools.islice(chunks, count)):
+                    for outcomes in parallel(part):
+                        yield from outcomes
 
     return run
 

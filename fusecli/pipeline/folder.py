@@ -9,6 +9,8 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
+
 from fusecli import checkpoint, ops
 from fusecli.errors import MissingError
 from fusecli.pipeline import stream
@@ -181,6 +183,8 @@ class FuseElsewhere:
     ) -> None:
         self.engine, self.rules, self.sha256 = replace(engine, pool=None), rules, sha256
         self.alignment = alignment
+        # Sums in another number of threads differ in their last bits, and so may grey levels.
+        self.threads = torch.get_num_threads()
         self._work: FusePair | None = None
 
     def __call__(self, job: Job) -> Outcome:
@@ -195,6 +199,7 @@ class FuseElsewhere:
 
     def _loaded(self) -> FusePair:
         engine = self.engine
+        torch.set_num_threads(self.threads)
         with _LOADING:
             loaded = checkpoint.load(engine.model, engine.weights, seed=engine.seed)
         if loaded.sha256 != self.sha256:
