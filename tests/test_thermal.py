@@ -1,4 +1,4 @@
-"""Files of thermal cameras: the ones here are built byte by byte, with temperatures that we chose."""
+"""Files of thermal cameras, built here byte by byte with temperatures that we chose."""
 
 import json
 import math
