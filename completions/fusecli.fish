@@ -133,7 +133,7 @@ complete -c fusecli -n '__fusecli_at "register"' -l help -s h -d 'Show this mess
 complete -c fusecli -n '__fusecli_at "register"' -F
 complete -c fusecli -n '__fusecli_at "warp"' -l which -r -f -a 'ir vis' -d 'The side that is warped; the other is copied.'
 complete -c fusecli -n '__fusecli_at "warp"' -l kind -r -f -a 'shift rigid similarity affine perspective elastic mixed' -d 'mixed is affine with elastic, and the default of the ReCoNet presets.'
-complete -c fusecli -n '__fusecli_at "warp"' -l preset -r -f -a 'mild medium severe reconet-easy reconet-normal reconet-hard' -d 'Sets every magnitude below.'
+complete -c fusecli -n '__fusecli_at "warp"' -l preset -r -f -a 'mild medium severe reconet-easy reconet-normal reconet-hard' -d 'Sets every magnitude below: mild, medium, severe, reconet-easy, reconet-normal, reconet-hard.'
 complete -c fusecli -n '__fusecli_at "warp"' -l exact -d 'Take magnitudes as they are: draw no less.'
 complete -c fusecli -n '__fusecli_at "warp"' -l variants -r -f -d 'Warps of each image.'
 complete -c fusecli -n '__fusecli_at "warp"' -l noise -r -f -d 'Percent of the range, Gaussian.'

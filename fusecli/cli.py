@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import sys
 from typing import Annotated, Any, NoReturn
@@ -10,23 +11,25 @@ import typer
 
 from fusecli import __version__, config, packages
 from fusecli.commands import doctor, eval, export, fuse, models, register, train, warp
+from fusecli.commands.help import Command, Group
 from fusecli.errors import FusecliError, UsageError
 
 app = typer.Typer(
     name="fusecli",
+    cls=Group,
     no_args_is_help=True,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
 # in the order of --help: fuse, register, warp, train, eval, export; then what helps with them
-app.command(name="fuse")(fuse.fuse)
-app.command(name="register")(register.register)
-app.command(name="warp")(warp.warp)
-app.command(name="train")(train.train)
-app.command(name="eval")(eval.evaluate)
-app.command(name="export")(export.export)
-app.command(name="doctor")(doctor.doctor)
+app.command(name="fuse", cls=Command)(fuse.fuse)
+app.command(name="register", cls=Command)(register.register)
+app.command(name="warp", cls=Command)(warp.warp)
+app.command(name="train", cls=Command)(train.train)
+app.command(name="eval", cls=Command)(eval.evaluate)
+app.command(name="export", cls=Command)(export.export)
+app.command(name="doctor", cls=Command)(doctor.doctor)
 app.add_typer(models.app, name="models")
 
 
@@ -52,14 +55,18 @@ def _usage_error(error: typer.TyperException) -> FusecliError:
     hint = f"{context.command_path} --help shows every option" if context else None
     possibilities: list[str] = getattr(error, "possibilities", None) or []
     if possibilities:
-        hint = f"did you mean {' or '.join(possibilities[:2])}?"
+        hint = f"did you mean {possibilities[0]}?"
     message = getattr(error, "format_message", lambda: str(error))()
     first, *rest = message.splitlines() or ["bad usage"]
     message, _, guess = first.partition(" Did you mean ")
     message = message.split(" (Possible options:")[0].rstrip(". ")
     if guess:
         hint = f"did you mean {guess}"
-    message = message[:1].lower() + message[1:]
+    message = message[:1].lower() + message[1:].replace("Value error, ", "")
+    message = message.replace("Input should be", "should be").split(", unable to parse")[0]
+    given, found, choices = message.rpartition(": ")[2].partition(" is not one of ")
+    if found and (near := difflib.get_close_matches(given, choices.split(", "), n=1)):
+        hint = f"did you mean {near[0]}?"
     facts = [line.strip() for line in rest]
     parameter = getattr(error, "param", None)
     if context and parameter is not None and context.get_parameter_source(parameter.name):
@@ -73,7 +80,7 @@ def run(arguments: list[str]) -> int:
     """Run one command line and return its exit code. Every error is shown, none escapes."""
     as_json = "--json" in arguments
     try:
-        result: Any = app(arguments, standalone_mode=False)
+        result: Any = app(arguments, prog_name="fusecli", standalone_mode=False)
         return result if isinstance(result, int) else 0
     except typer.Exit as stop:
         return stop.exit_code

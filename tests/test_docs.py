@@ -24,7 +24,7 @@ import typer
 
 import fusecli
 from fusecli import models
-from fusecli.cli import app
+from fusecli.cli import app, run
 from fusecli.io import images
 
 ROOT = Path(__file__).parents[1]
@@ -218,12 +218,63 @@ def test_commands_are_listed_in_the_order_of_work_with_one_sentence_each():
             assert f"[dim]fusecli {name} " in (command.help or ""), name
 
 
-@pytest.mark.parametrize("columns", [40, 60])
-def test_help_fits_narrow_terminals(columns):
-    for arguments in (["--help"], ["fuse", "--help"]):
-        lines = shown(*arguments, columns=columns).splitlines()
+@pytest.mark.parametrize("columns", [40, 60, 80, 120])
+def test_help_fits_the_terminal(columns, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    for name, command in typer.main.get_command(app).commands.items():
+        run([name, "--help"])
+        text = capsys.readouterr().out
+        lines = text.splitlines()
         assert max(map(len, lines)) <= columns
-        assert len(lines) > 10
+        assert f" Usage: fusecli {name} " in text
+        one_line = re.sub(r"[\s│]+", " ", text)
+        for option in getattr(command, "params", []):
+            assert option.opts[0] in one_line or option.metavar in one_line
+            assert not option.help or " ".join(option.help.split()) in one_line, option.help
+
+
+def test_help_says_what_a_value_may_be(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "110")
+    run(["fuse", "-h"])
+    text = re.sub(r"[\s│]+", " ", capsys.readouterr().out)
+    assert " -o, --out PATH Folder; or a file for one item, or - for stdout. [required] " in text
+    assert " --quality N Of JPEG and WebP. [1 to 100; default: 95] " in text
+    assert (
+        " --grid KIND Whose grid and metadata the result takes. [vis | ir; default: vis] " in text
+    )
+    assert " -j, --jobs N Reading and writing threads. [default: auto; env: FUSECLI_JOBS] " in text
+    assert " -r, --recursive Descend into folders. --pairs FILE " in text
+    assert "Examples ─" in text
+    run(["export", "-h"])
+    text = re.sub(r"[\s│]+", " ", capsys.readouterr().out)
+    assert " --check / --no-check Compare with torch at several sizes. [default: check] " in text
+    run(["doctor", "-h"])  # more to say, and no example
+    text = capsys.readouterr().out
+    assert "Exit code 5 when" in text
+    assert "Examples" not in text
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        ("fsue", "did you mean 'fuse'?"),
+        ("fuse a b -o c --modle reconet", "did you mean --model?"),
+        ("fuse a b -o c --tone clpi", "did you mean 'clip'?"),
+        ("fuse a b -o c -m rfnest", "did you mean 'rfn-nest'?"),
+        ("warp a -o c --preset mldi", "did you mean 'mild'?"),
+        ("models shwo", "did you mean 'show'?"),
+        ("eval a b c --metrics qabff", "did you mean 'qabf'?"),
+    ],
+)
+def test_slips_get_a_suggestion(words, hint, capsys):
+    assert run(words.split()) == 2
+    assert capsys.readouterr().err.endswith(f"hint: {hint}\n")
+
+
+def test_values_out_of_range_are_named_plainly(capsys):
+    assert run(["fuse", "a", "b", "-o", "c", "--quality", "300"]) == 2
+    expected = "error: invalid value for '--quality': should be less than or equal to 100\n"
+    assert capsys.readouterr().err.startswith(expected)
 
 
 def test_colours_come_and_go_with_the_variables():

@@ -16,8 +16,8 @@ from fusecli.errors import InputError, UsageError
 FORMATS = {".onnx": "onnx", ".pt2": "pt2", ".safetensors": "safetensors"}
 
 
-def _flag(*names: str, help: str, **more: Any) -> Any:
-    return typer.Option(*names, help=help, **more)
+def _flag(panel: str, *names: str, help: str, **more: Any) -> Any:
+    return typer.Option(*names, help=help, rich_help_panel=panel, **more)
 
 
 def export(
@@ -31,46 +31,56 @@ def export(
     ],
     *,
     out: Annotated[
-        str, _flag("--out", "-o", metavar="FILE", show_default=False, help="File to write.")
+        str,
+        _flag("Output", "--out", "-o", metavar="FILE", show_default=False, help="File to write."),
     ],
     format: Annotated[
         Literal["onnx", "pt2", "safetensors"] | None,
-        _flag("--format", show_default="from the suffix", help="Kind of file."),
+        _flag("Output", "--format", show_default="from the suffix", help="Kind of file."),
     ] = None,
     weights: Annotated[
-        str | None, _flag("--weights", metavar="SPEC", help="File, name, or random.")
+        str | None, _flag("Network", "--weights", metavar="SPEC", help="File, name, or random.")
     ] = None,
     set: Annotated[
-        list[str] | None, _flag("--set", metavar="NAME=VALUE", help="Option of the model.")
+        list[str] | None,
+        _flag("Network", "--set", metavar="NAME=VALUE", help="Option of the model."),
     ] = None,
     dynamic: Annotated[
-        Literal["all", "batch", "hw", "none"], _flag("--dynamic", help="Which sizes stay free.")
+        Literal["all", "batch", "hw", "none"],
+        _flag("Graph", "--dynamic", help="Which sizes stay free."),
     ] = "all",
     size: Annotated[
-        str | None, _flag("--size", metavar="HxW", help="Height and width where they are fixed.")
+        str | None,
+        _flag("Graph", "--size", metavar="HxW", help="Height and width where they are fixed."),
     ] = None,
-    opset: Annotated[int, _flag("--opset", min=18, help="ONNX operator set.")] = 18,
+    opset: Annotated[int, _flag("Graph", "--opset", min=18, help="ONNX operator set.")] = 18,
     precision: Annotated[
-        Literal["fp32", "fp16"], _flag("--precision", help="Of weights and activations.")
+        Literal["fp32", "fp16"], _flag("Network", "--precision", help="Of weights and activations.")
     ] = "fp32",
     embed_io: Annotated[
         bool,
-        _flag("--embed-io", help="Take and give 8-bit values; range, tone and rounding inside."),
+        _flag(
+            "Graph",
+            "--embed-io",
+            help="Take and give 8-bit values; range, tone and rounding inside.",
+        ),
     ] = False,
     check: Annotated[
-        bool, _flag("--check/--no-check", help="Compare with torch at several sizes.")
+        bool, _flag("Check", "--check/--no-check", help="Compare with torch at several sizes.")
     ] = True,
     atol: Annotated[
         float | None,
-        _flag("--atol", min=0, show_default="1e-4; fp16 2e-2", help="Allowed difference."),
+        _flag("Check", "--atol", min=0, show_default="1e-4; fp16 2e-2", help="Allowed difference."),
     ] = None,
     rtol: Annotated[
         float | None,
-        _flag("--rtol", min=0, show_default="1e-3; fp16 2e-2", help="Relative to the value."),
+        _flag(
+            "Check", "--rtol", min=0, show_default="1e-3; fp16 2e-2", help="Relative to the value."
+        ),
     ] = None,
-    overwrite: Annotated[bool, _flag("--overwrite", help="Replace what exists.")] = False,
-    json: Annotated[bool, _flag("--json", help="One JSON document on stdout.")] = False,
-    quiet: Annotated[bool, _flag("--quiet", "-q", help="Errors only.")] = False,
+    overwrite: Annotated[bool, _flag("Output", "--overwrite", help="Replace what exists.")] = False,
+    json: Annotated[bool, _flag("Messages", "--json", help="One JSON document on stdout.")] = False,
+    quiet: Annotated[bool, _flag("Messages", "--quiet", "-q", help="Errors only.")] = False,
 ) -> int:
     """Write a network for other runtimes, and prove that it does the same there.
 

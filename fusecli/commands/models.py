@@ -8,15 +8,18 @@ from typing import Annotated, Any
 import typer
 
 from fusecli import models
+from fusecli.commands.help import Command, Group
 from fusecli.commands.options import assignments
 from fusecli.errors import CheckError, UsageError
 
-app = typer.Typer(no_args_is_help=True, help="List, show, verify and convert networks and weights.")
+app = typer.Typer(
+    cls=Group, no_args_is_help=True, help="List, show, verify and convert networks and weights."
+)
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
 
-@app.command("list")
+@app.command("list", cls=Command)
 def list_(*, json: Json = False) -> int:
     """List every network: size, shape rules, and whether its weights are here."""
     from fusecli import checkpoint
@@ -61,7 +64,7 @@ def _cell(value: Any) -> str:
     return "-" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
 
 
-@app.command()
+@app.command(cls=Command)
 def show(
     name: Annotated[
         str,
@@ -83,7 +86,7 @@ def show(
     return 0
 
 
-@app.command()
+@app.command(cls=Command)
 def verify(
     names: Annotated[
         list[str] | None,
@@ -127,7 +130,7 @@ def verify(
     return 0
 
 
-@app.command()
+@app.command(cls=Command)
 def convert(
     sources: Annotated[
         list[Path], typer.Argument(metavar="SRC...", help="Published checkpoint; RFN-Nest: two.")

@@ -34,9 +34,9 @@ def _flag(panel: str, *names: str, help: str, **more: Any) -> Any:
 
 
 def _presets() -> list[str]:
-    from fusecli.warps import PRESETS
+    from fusecli.warps import presets
 
-    return ["none", *PRESETS]
+    return ["none", *presets()]
 
 
 @dataclass(frozen=True, kw_only=True)

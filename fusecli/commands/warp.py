@@ -17,9 +17,10 @@ from fusecli.commands.options import (
     Talk,
     Visible,
     grouped,
+    offering,
 )
 from fusecli.errors import UsageError
-from fusecli.warps import recipe
+from fusecli.warps import presets, recipe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -79,8 +80,14 @@ class Misalignment:
         ),
     ] = None
     preset: Annotated[
-        Literal["mild", "medium", "severe", "reconet-easy", "reconet-normal", "reconet-hard"],
-        _flag("Warp", "--preset", help="Sets every magnitude below."),
+        str,
+        _flag(
+            "Warp",
+            "--preset",
+            metavar="NAME",
+            autocompletion=offering(*presets()),
+            help=f"Sets every magnitude below: {', '.join(presets())}.",
+        ),
     ] = "medium"
     exact: Annotated[
         bool, _flag("Warp", "--exact", help="Take magnitudes as they are: draw no less.")

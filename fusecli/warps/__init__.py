@@ -1,12 +1,19 @@
 """What misalignments `fusecli warp` can draw: kinds, magnitudes and presets; `drawing` draws them.
 
+Any other file of this folder is a preset: its name is the name, `RECIPE` says what is drawn, and a
+function `bend(size, generator)`, where there is one, adds a displacement that no magnitude
+describes: (1, 2, H, W) pixels, how far away the value of each warped pixel is read.
+
 A warp is described by what happens to the scene: under a shift of (5, 0) an object of the clean
 image appears 5 px further right in the warped image.
 """
 
+import difflib
+import importlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from fusecli.errors import UsageError
@@ -42,6 +49,7 @@ class Recipe:
         elastic_sigma: Pixels, the Gaussian that smooths the noise.
         kernel: Taps at which that Gaussian is cut off; 0 for four sigmas on each side.
         inward: Corners move towards the centre only, as in the random perspective of ReCoNet.
+        bend: The preset whose `bend` is added, filled in from the file that has one.
     """
 
     kind: str
@@ -54,6 +62,7 @@ class Recipe:
     elastic_sigma: float = 32.0
     kernel: int = 0
     inward: bool = False
+    bend: str = ""
 
 
 _MEDIUM = Recipe("affine", 8.0, 5.0, 5.0, 2.0, 0.02, 8.0)
@@ -78,9 +87,36 @@ PRESETS: dict[str, Recipe] = {
 }
 
 
+def presets() -> tuple[str, ...]:
+    """Return the names of all presets: those above, then one for each file."""
+    files = (path.stem for path in Path(__file__).parent.glob("[!_]*.py"))
+    added = sorted(name.replace("_", "-") for name in files if name != "drawing")
+    return (*PRESETS, *added)
+
+
+def preset_file(name: str) -> Any:
+    """Import the file of an added preset."""
+    return importlib.import_module(f"{__name__}.{name.replace('-', '_')}")
+
+
+def _find(preset: str) -> Recipe:
+    if preset in PRESETS:
+        return PRESETS[preset]
+    if preset in presets():
+        module = preset_file(preset)
+        return replace(module.RECIPE, bend=preset if hasattr(module, "bend") else "")
+    near = difflib.get_close_matches(preset, presets(), n=1)
+    raise UsageError(
+        f"there is no warp preset '{preset}'",
+        code="usage.preset",
+        facts=[f"available: {', '.join(presets())}"],
+        hint=f"did you mean '{near[0]}'?" if near else None,
+    )
+
+
 def components(preset: str, kind: str | None = None) -> tuple[str, ...]:
     """Return the magnitudes that a kind has under a preset; ReCoNet's have no affine part."""
-    start = PRESETS[preset]
+    start = _find(preset)
     parts = KINDS[kind or start.kind]
     if start.inward:
         rest = tuple(part for part in parts if part in _ELASTIC)
@@ -97,13 +133,7 @@ def recipe(
         UsageError: Unknown preset or kind, or a magnitude that the kind does not have.
     """
     given = given or {}
-    if preset not in PRESETS:
-        raise UsageError(
-            f"there is no warp preset '{preset}'",
-            code="usage.preset",
-            hint=f"choose one of {', '.join(PRESETS)}",
-        )
-    start = PRESETS[preset]
+    start = _find(preset)
     kinds = ("perspective", "elastic", "mixed") if start.inward else tuple(KINDS)
     if (kind or start.kind) not in kinds:
         raise UsageError(

@@ -21,7 +21,7 @@ from fusecli.warping import (
     linear,
     matrix_field,
 )
-from fusecli.warps import Recipe, recipe
+from fusecli.warps import Recipe, preset_file, recipe
 
 _REDRAWS = 50
 _DAMPING = 0.8
@@ -103,16 +103,19 @@ def _draw_backward(
         except (InputError, np.linalg.LinAlgError):
             continue
         backward = matrix_field(back, size)
-        if what.elastic_alpha == 0:
+        if what.elastic_alpha == 0 and not what.bend:
             return backward, matrix, parameters
-        elastic, alpha = _draw_elastic(what, size, generator, exact)
-        if what.elastic_alpha is None and not exact:
-            # made for crops of 256 px, the amplitude grows with the image but not its smoothness:
-            # a large image would fold in every draw
-            elastic, alpha = elastic * _DAMPING**attempt, alpha * _DAMPING**attempt
-        backward = compose(backward, elastic)
-        if folds(backward).item() == 0:
+        if what.elastic_alpha != 0:
+            elastic, alpha = _draw_elastic(what, size, generator, exact)
+            if what.elastic_alpha is None and not exact:
+                # made for crops of 256 px, the amplitude grows with the image but not its
+                # smoothness: a large image would fold in every draw
+                elastic, alpha = elastic * _DAMPING**attempt, alpha * _DAMPING**attempt
+            backward = compose(backward, elastic)
             parameters |= {"elastic_alpha": alpha, "elastic_sigma": what.elastic_sigma}
+        if what.bend:
+            backward = compose(backward, preset_file(what.bend).bend(size, generator))
+        if folds(backward).item() == 0:
             return backward, None, parameters
     raise UsageError(
         f"no {what.kind} warp without folds in {_REDRAWS} draws for {size[1]}x{size[0]} pixels",
