@@ -34,6 +34,7 @@ complete -c fusecli -n '__fusecli_at "fuse"' -l weights -r -F -a 'random' -d 'Fi
 complete -c fusecli -n '__fusecli_at "fuse"' -l batch-size -r -f -d 'Pairs of equal size in one forward pass.'
 complete -c fusecli -n '__fusecli_at "fuse"' -l tile -r -f -a 'auto off' -d 'Edge of the pieces of large images: auto, off or pixels.'
 complete -c fusecli -n '__fusecli_at "fuse"' -l tile-overlap -r -f -d 'Pixels shared by neighbouring pieces.'
+complete -c fusecli -n '__fusecli_at "fuse"' -l reader -r -f -a 'image thermal' -d 'thermal: FLIR files give degrees and, without VIS, their photograph too.'
 complete -c fusecli -n '__fusecli_at "fuse"' -l compare -r -f -a 'none side checker zoom' -d 'Also write OUT/.compare/KEY.png beside the sources.'
 complete -c fusecli -n '__fusecli_at "fuse"' -l recursive -s r -d 'Descend into folders.'
 complete -c fusecli -n '__fusecli_at "fuse"' -l pairs -r -F -d 'Pair list (.csv, .tsv, .jsonl, - for stdin) with columns ir, vis and optionally name, in place of IR and VIS.'

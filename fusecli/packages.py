@@ -29,6 +29,7 @@ EXTRAS = {
     "dask": {"distributed": "distributed"},
     "ray": {"ray": "ray"},
     "tensorboard": {"tensorboard": "tensorboard"},
+    "thermal": {"flyr": "flyr"},
 }
 # each of these installs its own copy of the module cv2, over that of the others
 OPENCV_WHEELS = (

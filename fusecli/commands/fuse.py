@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import importlib
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -81,6 +82,14 @@ def fuse(
             help="Pixels shared by neighbouring pieces.",
         ),
     ] = None,
+    reader: Annotated[
+        Literal["image", "thermal"],
+        typer.Option(
+            "--reader",
+            rich_help_panel="Input",
+            help="thermal: FLIR files give degrees and, without VIS, their photograph too.",
+        ),
+    ] = "image",
     compare: Annotated[
         Literal["none", "side", "checker", "zoom"],
         typer.Option(
@@ -99,10 +108,17 @@ def fuse(
 
     [dim]fusecli fuse ir/ vis/ -o out/[/]
     [dim]fusecli fuse flir/ rgb/ -o out/ --ir-suffix _ir --vis-suffix _rgb --ir-range -10:60[/]
+    [dim]fusecli fuse flir/ -o out/ --reader thermal[/]
     """
     reporter = talk.reporter(output.out)
     models.check(model, models.fusers())
-    from fusecli.commands.pairing import choose_pool, choose_record, rehearse, select_pairs
+    from fusecli.commands.pairing import (
+        choose_pool,
+        choose_record,
+        rehearse,
+        select_pairs,
+        select_single,
+    )
     from fusecli.io.values import parse_range
     from fusecli.pipeline.planning import Target, plan
     from fusecli.pipeline.shards import Shard
@@ -115,8 +131,15 @@ def fuse(
         parse_range(rule)
     shard = Shard.parse(running.shard)
     record = choose_record(output, shard, is_file=target.is_file)
+    if reader == "thermal":
+        importlib.import_module("flyr")  # missing, it is better noticed now than in every item
+    photos = ir if reader == "thermal" and vis is None else None  # each is both sides of its pair
+    if photos is not None and pixels.fit == "error":  # where the sizes always differ
+        pixels = replace(pixels, fit="ir-to-vis")
     jobs = plan(
-        select_pairs(ir, vis, inputs, output.out, reporter),
+        select_pairs(ir, vis, inputs, output.out, reporter)
+        if photos is None
+        else select_single(photos, inputs, output.out),
         target,
         overwrite=output.overwrite,
         known=record.known if record and output.resume else None,
@@ -137,6 +160,7 @@ def fuse(
 
     rules = Rules(
         **asdict(pixels),
+        reader=reader,
         quality=output.quality,
         compare=compare,
         compare_folder=Path(output.out, ".compare") if compare != "none" else None,

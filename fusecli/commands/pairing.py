@@ -67,6 +67,27 @@ def select_pairs(
     return found.pairs
 
 
+def select_single(ir: str, inputs: Inputs, out: str) -> list[Pair]:
+    """Return each file of a source as a pair of itself with itself, in the order of keys.
+
+    Raises:
+        UsageError: Options that are about pairs (`usage.pairs`), or an OUT inside the source.
+        InputError: No file, or two of one key.
+    """
+    from fusecli.io.files import check_out, find_files, scan
+    from fusecli.io.pairs import Pair
+
+    for name in ("ir_suffix", "vis_suffix", "pair_regex", "pair_by", "unpaired"):
+        if getattr(inputs, name) != getattr(Inputs, name):
+            raise UsageError(
+                f"--{name.replace('_', '-')} is about pairs",
+                code="usage.pairs",
+                hint="give VIS too, or leave it out",
+            )
+    check_out(out, ir, scan(ir, inputs.recursive), inputs.recursive)
+    return [Pair(key, path, path) for key, path in find_files(ir, inputs.recursive).items()]
+
+
 class PairList:
     """The pairs of a list, read from disk each time: a list may be longer than memory.
 

@@ -235,21 +235,12 @@ def _items(
     paired: bool,
 ) -> Iterable[Pair]:
     """Return what is warped: pairs, or single images as pairs of an image with itself."""
-    from fusecli.commands.pairing import select_pairs
-    from fusecli.io.files import check_out, find_files, scan
-    from fusecli.io.pairs import Pair
+    from fusecli.commands.pairing import select_pairs, select_single
     from fusecli.pipeline.variants import Variants
 
     if paired or ir is None:
         return Variants(select_pairs(ir, vis, inputs, out, reporter), variants)
-    for name in ("ir_suffix", "vis_suffix", "pair_regex", "pair_by", "unpaired"):
-        if getattr(inputs, name) != getattr(Inputs, name):
-            raise UsageError(
-                f"--{name.replace('_', '-')} is about pairs: give VIS too", code="usage.warp"
-            )
-    check_out(out, ir, scan(ir, inputs.recursive), inputs.recursive)
-    found = find_files(ir, inputs.recursive)
-    return Variants([Pair(key, path, path) for key, path in found.items()], variants)
+    return Variants(select_single(ir, inputs, out), variants)
 
 
 def _below(known: Iterable[str], folder: str, paired: bool) -> set[str]:

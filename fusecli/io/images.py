@@ -78,6 +78,16 @@ def read(path: str, max_pixels: int = MAX_PIXELS) -> Picture:
     Raises:
         InputError: `read.missing`, `read.permission`, `read.failed`, `read.decode`, `read.bomb`.
     """
+    return decode(file_bytes(path, max_pixels), path, max_pixels)
+
+
+def file_bytes(path: str, max_pixels: int = MAX_PIXELS) -> bytes:
+    """Return what is in a file that may hold a picture of at most so many pixels.
+
+    Raises:
+        InputError: `read.missing`, `read.permission`, `read.failed`, `read.decode` where it is no
+            regular file, `read.bomb`.
+    """
     try:
         status = os.stat(path)  # before opening: a pipe without writer would block for ever
         if not stat.S_ISREG(status.st_mode):
@@ -85,7 +95,7 @@ def read(path: str, max_pixels: int = MAX_PIXELS) -> Picture:
         if status.st_size > max_pixels * MAX_BYTES_PER_PIXEL:
             raise _bomb(path, f"the file has {status.st_size} bytes", max_pixels)
         with open(path, "rb") as file:
-            data = file.read()
+            return file.read()
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(
             f"{path} does not exist", code="read.missing", details={"path": path}
@@ -102,7 +112,6 @@ def read(path: str, max_pixels: int = MAX_PIXELS) -> Picture:
             code="read.failed",
             details={"path": path},
         ) from None
-    return decode(data, path, max_pixels)
 
 
 def decode(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Picture:

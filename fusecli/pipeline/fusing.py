@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from fusecli.errors import InputError
-from fusecli.io import images, tiff_rows
+from fusecli.io import images, thermal, tiff_rows
 from fusecli.io.images import Picture
 from fusecli.io.tiff_rows import TiffRows
 from fusecli.pipeline.compare import compare
@@ -43,6 +43,7 @@ class Rules:
     tone: Literal["model", "clip", "stretch"] = "model"
     ir_luma: bool = False
     metadata: Literal["keep", "drop"] = "keep"
+    reader: Literal["image", "thermal"] = "image"
     quality: int = 95
     compare: Literal["none", "side", "checker", "zoom"] = "none"
     compare_folder: Path | None = None
@@ -71,6 +72,8 @@ class FusePair:
         """Return both files, open, if the pair is large and can be fused row by row."""
         rules = self.rules
         if job.format != "tiff" or job.out == "-" or rules.compare_folder is not None:
+            return None
+        if rules.reader != "image":
             return None
         vis = TiffRows.open(job.vis)
         if vis is None:
@@ -115,7 +118,12 @@ class FusePair:
         watch, outcome = Stopwatch(), Outcome(job.key, out=job.out)
         rules = self.rules
         with watch("read"):
-            ir_picture, vis_picture = images.read(job.ir), images.read(job.vis)
+            ir_picture, vis_picture = read_pair(job, rules.reader)
+            for picture in (ir_picture, vis_picture):
+                if picture.more_pages:
+                    outcome.notes["read.pages"] = (
+                        f"{picture.path} has more pages, and only its first is used"
+                    )
             ir, vis = images.as_grey(ir_picture, rules.ir_luma), vis_picture.pixels
             alpha = vis_picture.alpha if rules.alpha == "keep" else None
             if alpha is not None:
@@ -167,6 +175,19 @@ class FusePair:
             outcome.notes["metadata.grid"] = "GeoTIFF tags dropped: the result has another grid"
             return metadata.without_grid()
         return metadata
+
+
+def read_pair(job: Job, reader: str) -> tuple[Picture, Picture]:
+    """Return the infrared and the visible image of a pair.
+
+    With the reader `thermal` the infrared image is in degrees, and a file that is its own visible
+    partner gives the photograph in it.
+    """
+    if reader == "image":
+        return images.read(job.ir), images.read(job.vis)
+    if job.ir == job.vis:
+        return thermal.read_both(job.ir)
+    return thermal.read(job.ir), images.read(job.vis)
 
 
 def _record(

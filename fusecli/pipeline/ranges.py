@@ -10,7 +10,7 @@ import numpy as np
 from joblib import Parallel, delayed
 
 from fusecli.errors import InputError
-from fusecli.io import images
+from fusecli.io import images, thermal
 from fusecli.io.pairs import Pair
 from fusecli.pipeline.fusing import Rules
 
@@ -34,11 +34,12 @@ def measured(rules: Rules, pairs: Iterable[Pair], threads: int) -> Rules:
     """
 
     def infrared(pair: Pair) -> tuple[np.ndarray, np.ndarray | None]:
-        picture = images.read(pair.ir)
+        picture = thermal.read(pair.ir) if rules.reader == "thermal" else images.read(pair.ir)
         return images.as_grey(picture, rules.ir_luma), picture.invalid
 
     def visible(pair: Pair) -> tuple[np.ndarray, np.ndarray | None]:
-        picture = images.read(pair.vis)
+        inside = rules.reader == "thermal" and pair.vis == pair.ir
+        picture = thermal.read_both(pair.ir)[1] if inside else images.read(pair.vis)
         return picture.pixels, picture.invalid
 
     return dataclasses.replace(
