@@ -22,12 +22,11 @@ from fusecli import checkpoint, models
 from fusecli.io import images
 from fusecli.io.images import Picture
 from fusecli.metrics import select
-from fusecli.pipeline.aligning import Alignment, untouched
+from fusecli.pipeline.aligning import Alignment, luma_of, untouched
 from fusecli.pipeline.fusing import fit as on_one_grid
 from fusecli.pipeline.fusing import recolour
 from fusecli.pipeline.inference import Fuser
 from fusecli.pipeline.moving import Resampling, move_picture
-from fusecli.pipeline.registering import luma_of
 from fusecli.pipeline.scoring import Rules, Scorer
 from fusecli.registration import check_combination
 from fusecli.registration.transform import Transform
