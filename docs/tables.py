@@ -5,10 +5,12 @@ Networks and metrics are what the code has. What was measured is read where it w
 in the model cards (`weights/*.md`), speed in `benchmarks/RESULTS.md`.
 """
 
+import csv
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from fusecli import metrics, models
 from fusecli.model_cards import count_parameters
@@ -21,10 +23,19 @@ ABOUT = {  # where it was published, and what to know before choosing it
         "ReCoNet with its register, ECCV 2022",
         "moves the visible image, then fuses",
     ),
-    "rfvif": ("RFVIF, Information Fusion 2023", "makes up for shifts of a few pixels"),
+    "rfvif": ("RFVIF, Information Fusion 2023", "dynamic kernels; the whole image at once"),
     "smfnet": ("SMFNet, arXiv 2024", "attention over the whole image: no tiles"),
     "mfeif": ("MFEIF, IEEE TCSVT 2022", "treats both images alike"),
     "rfn-nest": ("RFN-Nest, Information Fusion 2021", "stretches each result, as published"),
+}
+SCORES = {
+    "VIF": "vif:sum",
+    "Qabf": "qabf:255",
+    "SSIM": "ssim:skimage_sum",
+    "SCD": "scd:sum",
+    "MI": "mi:nats",
+    "Nabf": "nabf:smfnet",
+    "CC": "cc:mean",
 }
 
 
@@ -36,11 +47,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def recorded(page: Path, heading: str) -> list[dict[str, str]]:
-    """Return the first table below a heading that contains some words, as one dict per row.
-
-    Raises:
-        ValueError: There is no such heading, or no table below it.
-    """
+    """Return the first table below a heading that contains some words, as one dict per row."""
     parts = re.split(r"^#+ ", page.read_text("utf-8"), flags=re.MULTILINE)
     below = next((part for part in parts if heading in part.partition("\n")[0]), "")
     rows = [
@@ -48,9 +55,7 @@ def recorded(page: Path, heading: str) -> list[dict[str, str]]:
         for line in below.splitlines()
         if line.startswith("|")
     ]
-    if len(rows) < 3:
-        raise ValueError(f"no table below '{heading}' in {page}")
-    return [dict(zip(rows[0], row, strict=True)) for row in rows[2:]]
+    return [dict(zip(rows[0], row, strict=True)) for row in rows[2:]]  # after the rule
 
 
 def every_metric() -> str:
@@ -71,44 +76,50 @@ def every_group() -> str:
     )
 
 
-def shipped() -> dict[str, Path]:
-    """Return the networks that have weights of their own, and the cards of these."""
+def shipped() -> dict[str, dict[str, Any]]:
+    """Return the entries of the networks' own weights in the manifest."""
     listed = json.loads((ROOT / "weights" / "manifest.json").read_text("utf-8"))["weights"]
-    return {e["model"]: ROOT / "weights" / e["card"] for e in listed if e["name"] == e["model"]}
+    return {entry["model"]: entry for entry in listed if entry["name"] == entry["model"]}
 
 
 def every_network() -> str:
     """Return one row per network that fuses."""
-    cards = shipped()
+    entries = shipped()
 
     def rows() -> Iterator[Sequence[object]]:
         for name in sorted(models.fusers(), key=[*ABOUT, *models.fusers()].index):
             spec = models.find(name)
             paper, note = ABOUT.get(name, (spec.title, next(iter(spec.limits), "")))
-            weights = f"[yes](weights/{cards[name].name})" if name in cards else "no"
-            yield f"`{name}`", paper, f"{count_parameters(spec):,}", weights, note
+            size, weights = f"{count_parameters(spec):,}", "no"
+            if name in entries:
+                options, defaults = entries[name]["options"], spec.defaults()
+                changed = [f"{n} {v}" for n, v in options.items() if v != defaults.get(n)]
+                weights = ", ".join([f"[yes](weights/{entries[name]['card']})", *changed])
+                if (own := f"{count_parameters(spec, options):,}") != size:
+                    size += f" (shipped: {own})"
+            yield f"`{name}`", paper, size, weights, note
 
     return table(("`--model`", "paper", "parameters", "weights shipped", "notes"), rows())
 
 
 def every_score() -> str:
-    """Return the scores of the model cards, by test set; the authors' weights where known."""
-    rows = []
-    for name, card in shipped().items():
-        group = ""
-        for row in recorded(card, "Scores"):
-            group = row.pop("set") or group  # written once for several rows
-            own = row.pop("weights") == "these"
-            rows.append(
-                (group, f"`{name}`" if own else f"published {models.find(name).title}", row)
-            )
-    rows.sort(key=lambda row: row[0])
-    columns = list(dict.fromkeys(name for _, _, row in rows for name in row))
-    header = [f"{name} {'↓' if name == 'Nabf' else '↑'}" for name in columns]
-    return table(
-        ("set", "weights", *header),
-        ((group, who, *(row.get(name, "–") for name in columns)) for group, who, row in rows),
-    )
+    """Return the scores of the model cards on aligned pairs, and the authors' own, by test set."""
+    scores: dict[str, list[list[str]]] = {}
+    pairs = ""
+    for name, entry in shipped().items():
+        for row in recorded(ROOT / "weights" / entry["card"], "Scores"):
+            pairs = row["set"] or pairs  # written once for several rows
+            if row.get("weights", "these") == "these" and row.get("shift", "0 px") == "0 px":
+                scores.setdefault(pairs, []).append([f"`{name}`", *(row[n] for n in SCORES)])
+    with (ROOT / "benchmarks" / "peers.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            pairs = next((known for known in scores if known.startswith(f"{row['set']},")), "")
+            if pairs and "published" in row["network"]:
+                figures = [f"{float(row[key]):.3f}" for key in SCORES.values()]
+                scores[pairs].append([f"{row['network'].split()[0]}, its authors'", *figures])
+    header = [f"{name} {metrics.find(key).arrow}" for name, key in SCORES.items()]
+    rows = ([pairs, *row] for pairs, found in sorted(scores.items()) for row in found)
+    return table(("set", "weights", *header), rows)
 
 
 def every_speed() -> str:
