@@ -20,6 +20,7 @@ from fusecli.pipeline.inference import FuseHere, Fuser, InferenceWorker, Tiling
 from fusecli.pipeline.manifest import Manifest, Record
 from fusecli.pipeline.outputs import remove_leftovers
 from fusecli.pipeline.planning import Job, Plan
+from fusecli.pipeline.preparation import against_bf16
 from fusecli.report import Outcome, Reporter, RunReport
 from fusecli.runtime import Runtime
 
@@ -69,8 +70,10 @@ class FusingRun:
         record: Record | None = None,
         alignment: Alignment | None = None,
     ) -> None:
-        self.engine, self.rules, self.alignment = engine, rules, alignment
         self.loaded = checkpoint.load(engine.model, engine.weights, seed=engine.seed)
+        runtime, self.why = engine.runtime.settled(against_bf16(self.loaded))
+        self.engine = replace(engine, runtime=runtime)
+        self.rules, self.alignment = rules, alignment
         self.manifest = Manifest(record, "fuse", self.settings()) if record else None
 
     def settings(self) -> dict[str, Any]:
@@ -108,7 +111,7 @@ class FusingRun:
             reporter.warn("the weights are random: the results mean nothing", "weights.random")
         reporter.detail(
             f"{loaded.spec.title} ({loaded.label}) on {runtime.as_dict()['device']} in "
-            f"{runtime.precision}, {runtime.jobs} reading and writing threads"
+            f"{runtime.precision} ({self.why}), {runtime.jobs} reading and writing threads"
         )
         kind = RunReport if self.alignment is None else AlignedReport
         report = kind("fuse", "fused", out)
