@@ -29,7 +29,7 @@ reconet() {
 }
 
 mfeif() {
-  train mfeif -m mfeif --stage finetune --crop 96 --batch-size 4 --steps 1600 --lr 1.5e-3 \
+  train mfeif -m mfeif --set margin=8 --stage finetune --crop 96 --batch-size 4 --steps 1600 --lr 1.5e-3 \
     --clip-grad 1 --warmup 30 \
     --loss gradient=12 --loss wssim=6 --loss intensity=4 --loss ssim=1 --loss range=5
 }
