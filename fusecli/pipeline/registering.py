@@ -17,6 +17,7 @@ from fusecli.io import images
 from fusecli.io.images import Picture
 from fusecli.pipeline import stream
 from fusecli.pipeline.aligning import Alignment, as_transform, untouched
+from fusecli.pipeline.fusing import note_pages
 from fusecli.pipeline.manifest import Manifest, Record
 from fusecli.pipeline.moving import Resampling, metadata_of, move_picture
 from fusecli.pipeline.outputs import remove_leftovers, stage
@@ -72,6 +73,7 @@ class RegisterPair:
         watch, outcome = Stopwatch(), Outcome(job.key, out=job.out)
         with watch("read"):
             fixed, moving = read_sides(job, self.rules.fixed)
+            note_pages(outcome, fixed, moving)
             fixed_luma, moving_luma = luma_of(fixed), luma_of(moving)
         with watch("run"):
             transform = self.alignment.of(job.key, fixed_luma, moving_luma)
