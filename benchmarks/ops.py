@@ -24,7 +24,7 @@ from fusecli.ops.graph_step import graph_step
 from fusecli.ops.local_similarity import local_similarity
 from fusecli.ops.resample import integrate, resample
 from fusecli.ops.transposed_attention import moments
-from fusecli.pipeline.inference import fold_batch_norm
+from fusecli.pipeline.preparation import fold_batch_norm
 
 HEIGHT, WIDTH = 480, 640
 

@@ -22,12 +22,12 @@ from fusecli import checkpoint, models
 from fusecli.io import images
 from fusecli.io.images import Picture
 from fusecli.metrics import select
-from fusecli.pipeline.aligning import Alignment, untouched
+from fusecli.pipeline.aligning import Alignment, luma_of, untouched
 from fusecli.pipeline.fusing import fit as on_one_grid
 from fusecli.pipeline.fusing import recolour
 from fusecli.pipeline.inference import Fuser
 from fusecli.pipeline.moving import Resampling, move_picture
-from fusecli.pipeline.registering import luma_of
+from fusecli.pipeline.preparation import against_bf16
 from fusecli.pipeline.scoring import Rules, Scorer
 from fusecli.registration import check_combination
 from fusecli.registration.transform import Transform
@@ -76,7 +76,7 @@ def fuse(
         fit: Which image is resampled when the sizes differ.
         ir_luma: Take the luma of false-colour infrared.
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
-        precision: `fp32`, `bf16` or `fp16`.
+        precision: `fp32`, `bf16`, `fp16`, or `auto`: bf16 where it is native and known to be safe.
         seed: Of random weights.
 
     Returns:
@@ -252,6 +252,7 @@ def _prepared(
 ) -> Fuser:
     runtime = Runtime.resolve(device, precision, "1")
     loaded = checkpoint.load(model, weights, seed=seed)
+    runtime, _ = runtime.settled(against_bf16(loaded))
     return Fuser(
         loaded.network,
         loaded.spec,

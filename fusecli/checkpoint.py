@@ -74,6 +74,7 @@ class Loaded:
         label: Name of the weights for reports.
         sha256: Checksum of the file; None for random weights.
         licence: Terms of the weights, where they are known.
+        shipped: Whether a manifest lists them.
     """
 
     network: nn.Module
@@ -83,6 +84,7 @@ class Loaded:
     label: str
     sha256: str | None = None
     licence: str | None = None
+    shipped: bool = False
 
 
 # --- finding ---------------------------------------------------------------------------------
@@ -258,7 +260,10 @@ def load(
     network = untrained(spec, resolved)
     fill(network, tensors, source=str(entry.path), title=spec.title)
     licence = entry.licence or stored.get("licence")
-    return Loaded(network, spec, model or entry.model, resolved, entry.name, digest, licence)
+    shipped = entry.sha256 is not None
+    return Loaded(
+        network, spec, model or entry.model, resolved, entry.name, digest, licence, shipped
+    )
 
 
 def untrained(spec: ModelSpec, options: Mapping[str, Any], seed: int = 0) -> nn.Module:

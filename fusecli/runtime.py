@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,13 +23,15 @@ class Runtime:
 
     Args:
         devices: One inference worker runs on each.
-        precision: `fp32`, `bf16` or `fp16`, already resolved.
+        precision: `fp32`, `bf16` or `fp16`.
         jobs: Threads that read and write files.
+        automatic: `fp32` until `settled` knows more: the precision was left to us.
     """
 
     devices: tuple[torch.device, ...]
     precision: Literal["fp32", "bf16", "fp16"]
     jobs: int
+    automatic: bool = False
 
     @classmethod
     def resolve(
@@ -50,7 +53,21 @@ class Runtime:
                 code="device.precision",
                 hint="use --precision bf16 or fp32",
             )
-        return cls(devices, chosen, worker_count(jobs))
+        return cls(devices, chosen, worker_count(jobs), precision == "auto")
+
+    def settled(self, unsafe: str | None) -> tuple[Runtime, str]:
+        """Return this with the fastest safe precision, where it was left to us, and why.
+
+        Args:
+            unsafe: Why a network must not run in bf16; None where it may.
+        """
+        if not self.automatic:
+            return self, "as asked"
+        unsafe = unsafe or _without_bf16(self.devices)
+        if unsafe:
+            return replace(self, automatic=False), unsafe
+        why = "native here and measured to be near enough to fp32"
+        return replace(self, precision="bf16", automatic=False), why
 
     @property
     def dtype(self) -> torch.dtype:
@@ -66,6 +83,15 @@ class Runtime:
             "backend": "threading",
             "torch": torch.__version__,
         }
+
+
+def _without_bf16(devices: Sequence[torch.device]) -> str | None:
+    """Return why bf16 would not pay, or is not known to be safe, on one of some devices."""
+    if any(device.type != "cpu" for device in devices):
+        return "bf16 was measured on CPUs only"
+    if not torch.cpu._is_avx512_bf16_supported():
+        return "this processor has no instructions for bf16"
+    return None
 
 
 def _device(name: str) -> torch.device:

@@ -28,7 +28,7 @@ NOTES = {
     "box": "Quartiles and median; every dot is an image.",
     "curves": "Share of the images with at most a value.",
     "bars": "By means over the images; equal means share a rank.",
-    "radar": "The best mean of each metric lies on the rim.",
+    "radar": "The best mean of each metric lies on the rim, the worst near the centre.",
 }
 
 

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from fusecli.errors import InputError
 from fusecli.models import ModelSpec
-from fusecli.pipeline.inference import Fuser, InferenceWorker, Tiling, fold_batch_norm, pad_to
+from fusecli.pipeline.inference import Fuser, InferenceWorker, Tiling, pad_to
+from fusecli.pipeline.preparation import fold_batch_norm
 from fusecli.pipeline.tiles import run_tiled, windows
 
 CPU = torch.device("cpu")
@@ -136,6 +137,17 @@ def test_value_range_and_tone() -> None:
         torch.testing.assert_close(image, (raw - raw.min()) / (raw.max() - raw.min()))
     flat = torch.full((1, 1, 4, 4), 0.5)
     assert (fuser(Scale(), tone="stretch")(flat, flat) == 0.25).all()
+
+
+def test_bf16_spares_the_layers_that_the_network_names() -> None:
+    ir, vis = pair(1, 1, 40, 30)
+    whole = fuser()(ir, vis)
+    narrow = fuser(dtype=torch.bfloat16)
+    spared = fuser(dtype=torch.bfloat16, full_precision=("conv", "last"))
+    assert narrow.network(ir, vis).dtype == torch.float32  # autocast is the fuser's
+    assert torch.equal(spared(ir, vis), whole)
+    assert not torch.equal(narrow(ir, vis), whole)
+    assert torch.equal(fuser(full_precision=("conv",))(ir, vis), whole)
 
 
 def test_tiles_are_used_when_asked_for_and_only_then() -> None:

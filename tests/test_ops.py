@@ -20,7 +20,7 @@ from fusecli.ops import local_similarity as similarity_op
 from fusecli.ops import recurrent_cell as cell_op
 from fusecli.ops import transposed_attention as attention_op
 from fusecli.ops.resample import integrate, resample
-from fusecli.pipeline.inference import fold_batch_norm
+from fusecli.pipeline.preparation import fold_batch_norm
 
 CUDA = torch.cuda.is_available()
 CPU = torch.device("cpu")

@@ -13,7 +13,6 @@ from runs import contents
 from fusecli import previews
 from fusecli.cli import run
 from fusecli.io import images
-from fusecli.pipeline.aligning import Alignment, align, pass_into
 from fusecli.registration.transform import Transform, load
 from fusecli.warping import grid_scaling, linear, translation
 
@@ -277,31 +276,6 @@ def test_resume_notices_other_options(folders, capsys):
     assert json.loads(capsys.readouterr().out)["counts"]["skipped"] == 2
     run([*command, "--transform", "similarity", "--resume"])
     assert json.loads(capsys.readouterr().out)["counts"]["done"] == 2
-
-
-def test_where_nothing_was_moved_to_the_fused_image_is_the_fixed_one():
-    visible, infrared = (grey(image) / np.float32(255) for image in scene(60))
-    alignment = Alignment(transform="translation")
-    shifted = moved(infrared, translation(-20, 0))
-    aligned = align(shifted, alignment.of("a", visible, shifted))
-    assert distance(aligned.transform.matrix, translation(-20, 0)) < 0.3
-    assert aligned.moved.shape == aligned.weight.shape == SIZE
-    # columns 0..19 of the fixed image lie outside the moving one
-    assert aligned.weight[:, :15].max() == 0
-    assert aligned.weight[:, 40:].min() == 1  # the frame itself is no end of data
-    assert np.abs(np.diff(aligned.weight, axis=1)).max() < 0.4
-    fused = pass_into(np.ones(SIZE, np.float32), visible, aligned.weight)
-    np.testing.assert_array_equal(fused[:, :15], visible[:, :15])
-    assert fused[:, 40:].min() == 1
-
-
-def test_aligned_images_come_in_color_too():
-    visible, infrared = (grey(image) / np.float32(255) for image in scene(61))
-    stored = Transform("a", "affine", translation(3, 0), SIZE, SIZE)
-    aligned = align(np.dstack([infrared] * 3), stored)
-    assert aligned.moved.shape == (*SIZE, 3)
-    blended = pass_into(aligned.moved, np.dstack([visible] * 3), aligned.weight)
-    assert blended.dtype == np.float32
 
 
 def test_the_wheel_shows_directions():

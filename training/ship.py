@@ -5,7 +5,8 @@
 copies `best.safetensors` of the run into `weights/` under the name of its network, in half
 precision where the fused image stays within half a grey level of what full precision gives, and
 enters its checksum into `weights/manifest.json`. A model card is written from the run's own when
-there is none yet: complete it by hand with data, licences, scores and limits.
+there is none yet: complete it by hand with data, licences, scores and limits. `docs/tables.py` then
+brings the README up to date.
 
 Weights under any other name than the network's are found with `--weights NAME` only.
 """

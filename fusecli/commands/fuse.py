@@ -22,6 +22,7 @@ from fusecli.commands.options import (
     offering,
 )
 from fusecli.errors import UsageError
+from fusecli.registration import METHODS, check_method
 
 PANEL = "Fusion"
 
@@ -53,6 +54,24 @@ def fuse(
             help="File, name in the weight manifest, or random (untrained).",
         ),
     ] = None,
+    align: Annotated[
+        str,
+        typer.Option(
+            "--align",
+            metavar="METHOD",
+            autocompletion=offering("none", *METHODS),
+            rich_help_panel=PANEL,
+            help=f"Register first: {', '.join(METHODS)}; or stored transforms, a file or folder.",
+        ),
+    ] = "none",
+    on_reject: Annotated[
+        Literal["identity", "fail"],
+        typer.Option(
+            "--on-reject",
+            rich_help_panel=PANEL,
+            help="What --align cannot register is fused as it is, or fails.",
+        ),
+    ] = "identity",
     batch_size: Annotated[
         int,
         typer.Option(
@@ -107,6 +126,7 @@ def fuse(
     """Fuse every infrared/visible pair of two folders.
 
     [dim]fusecli fuse ir/ vis/ -o out/[/]
+    [dim]fusecli fuse ir/ vis/ -o out/ --align auto[/]
     [dim]fusecli fuse flir/ rgb/ -o out/ --ir-suffix _ir --vis-suffix _rgb --ir-range -10:60[/]
     [dim]fusecli fuse flir/ -o out/ --reader thermal[/]
     """
@@ -127,6 +147,7 @@ def fuse(
     if compare != "none" and target.is_file:
         raise UsageError("--compare needs a folder as --out", code="usage.compare")
     edge = _tile_edge(tile)
+    _check_align(align, on_reject, pixels)
     for rule in (pixels.ir_range, pixels.vis_range):
         parse_range(rule)
     shard = Shard.parse(running.shard)
@@ -152,6 +173,7 @@ def fuse(
     from fusecli.memory import keep_freed_memory
 
     keep_freed_memory()
+    from fusecli.pipeline.aligning import Alignment
     from fusecli.pipeline.folder import Engine, FusingRun
     from fusecli.pipeline.fusing import Rules
     from fusecli.pipeline.inference import Tiling
@@ -179,11 +201,34 @@ def fuse(
         running.backend,
         choose_pool(running, runtime, output.out),
     )
-    run = FusingRun(engine, rules, record)
+    alignment = None
+    if align in METHODS:
+        alignment = Alignment(align, on_reject=on_reject)
+    elif align != "none":
+        alignment = Alignment(stored=Path(align), on_reject=on_reject)
+    run = FusingRun(engine, rules, record, alignment)
     if running.dry_run:
         return rehearse("fuse", jobs, output.out, reporter, run.is_done)
     report = run.fuse(jobs, out=output.out, reporter=reporter, fail_fast=running.fail_fast)
     return reporter.finish(report)
+
+
+def _check_align(align: str, on_reject: str, pixels: Pixels) -> None:
+    """Refuse an alignment that does not exist, or options that contradict it.
+
+    Raises:
+        UsageError: `register.method` or `usage.align`.
+    """
+    if align == "none":
+        if on_reject != "identity":
+            raise UsageError("--on-reject is about --align, which is off", code="usage.align")
+        return
+    if pixels.fit != "error":
+        raise UsageError(
+            "--align brings both images onto one grid: --fit has nothing to do", code="usage.align"
+        )
+    if align not in METHODS and not Path(align).exists():
+        check_method(align)
 
 
 def _tile_edge(text: str) -> int | None:

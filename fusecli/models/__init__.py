@@ -141,6 +141,10 @@ class ModelSpec:
         halo: Options to the pixels of context that a tile needs on each side.
         stride: Tile corners lie on multiples of this, so that pooling grids agree.
         memory: Bytes for each pixel that a float32 run takes at its peak, measured on a CPU.
+        full_precision: Modules of one input that compute in float32 under bf16 and fp16 too: the
+            last layers, where rounding shows most and which cost least.
+        safe_in_bf16: Whether bf16 with the shipped weights was measured, on CPUs, to stay within
+            2 grey levels of float32 everywhere and 0.3 on average.
         adapt: Published state dict to our keys, for `models convert`; strict about every key.
         training_facts: Options to what else a trained network's card must state, because it
             depends on the machine that trained it: label to text.
@@ -162,6 +166,8 @@ class ModelSpec:
     halo: Callable[[Mapping[str, Any]], int] = no_context
     stride: int = 1
     memory: int = 4096
+    full_precision: tuple[str, ...] = ()
+    safe_in_bf16: bool = False
     adapt: Callable[[Mapping[str, Any]], dict[str, Tensor]] | None = None
     training_facts: Callable[[Mapping[str, Any]], dict[str, str]] = no_facts
     limits: tuple[str, ...] = ()

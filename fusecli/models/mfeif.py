@@ -395,6 +395,7 @@ SPEC = ModelSpec(
     tiling="exact",
     halo=halo,
     memory=2700,
+    full_precision=("decoder.d3", "decoder.d4"),
     adapt=adapt,
     limits=(
         "Images must be registered.",

@@ -200,6 +200,7 @@ SPEC = ModelSpec(
     tiling="exact",
     halo=halo,
     memory=1600,
+    safe_in_bf16=True,
     adapt=adapt,
     limits=(
         "Images must be registered; reconet-plus registers them first.",

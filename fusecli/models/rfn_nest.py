@@ -393,6 +393,7 @@ SPEC = ModelSpec(
     halo=halo,
     stride=8,
     memory=5100,
+    full_precision=("encoder.conv0", "decoder.d13.1", "decoder.out"),
     adapt=adapt,
     limits=(
         "Each result is stretched to its own minimum and maximum: flat scenes show noise, and the "

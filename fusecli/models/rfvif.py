@@ -341,6 +341,7 @@ SPEC = ModelSpec(
     padding="replicate",
     training_facts=training_facts,
     memory=3000,
+    full_precision=("join", "tail", "head"),
     limits=(
         "Displacements beyond about 8 pixels, rotation and scale are not made up for.",
         "The result is on the grid of the visible image.",

@@ -298,6 +298,7 @@ SPEC = ModelSpec(
     tone="stretch",
     min_size=2,
     memory=8800,
+    full_precision=("decoder.1", "decoder.3", "decoder.5"),
     adapt=adapt,
     limits=(
         "Each result is stretched to its own minimum and maximum; --tone clip leaves it alone.",

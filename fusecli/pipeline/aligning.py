@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+import cv2
 import numpy as np
 import torch
 
 from fusecli.errors import InputError
+from fusecli.io import images
+from fusecli.io.images import Picture
 from fusecli.pipeline.moving import Resampling, move, soft_edge
 from fusecli.registration import score
 from fusecli.registration.estimate import Estimate, estimate
 from fusecli.registration.features import rescale
 from fusecli.registration.transform import Transform, check_sizes, load
+from fusecli.report import Outcome, RunReport
 from fusecli.warping import Matrix, field_matrix, inside
+
+_FADE = 0.06  # how far brightness goes on where data ends, as a share of the shorter side
 
 
 @dataclass(frozen=True)
@@ -81,8 +87,21 @@ class Alignment:
             matrix = field_matrix(self.start.displacement())
         return rescale(matrix, (self.start.fixed_size, fixed), (self.start.moving_size, moving))
 
-    def digest(self) -> str:
-        """Return a hash of the stored transforms, for the record of a run; empty without."""
+    def settings(self) -> dict[str, Any]:
+        """Return everything that changes transforms, for the fingerprint of a run."""
+        plain = {
+            name: value
+            for name, value in vars(self).items()
+            if name not in ("stored", "rig", "start")
+        }
+        return plain | {
+            "init": self.start and self.start.document(None),
+            "apply": self._digest(),
+            "rig": self.rig and self.rig.document(None),
+        }
+
+    def _digest(self) -> str:
+        """Return a hash of the stored transforms; empty without."""
         if self.stored is None:
             return ""
         files = [self.stored]
@@ -111,6 +130,55 @@ class Alignment:
         )
 
 
+@dataclass
+class AlignedReport(RunReport):
+    """A run's report that also says how far images moved, and which were refused."""
+
+    displacements: list[float] = field(default_factory=list)
+    rejected: list[str] = field(default_factory=list)
+
+    def add(self, outcome: Outcome) -> None:
+        """Count one outcome."""
+        super().add(outcome)
+        if outcome.record.get("accepted"):
+            self.displacements.append(outcome.record["displacement_px"])
+        elif "accepted" in outcome.record:
+            self.rejected.append(outcome.key)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the document that `--json` prints."""
+        moved = {"mean_displacement_px": self._mean(), "rejected": sorted(self.rejected)}
+        return super().as_dict() | {"register": moved}
+
+    def summary(self) -> str:
+        """Return the closing lines."""
+        mean = self._mean()
+        moved = "" if mean is None else f"moved by {mean:.1f} px on average\n"
+        return moved + super().summary()
+
+    def _mean(self) -> float | None:
+        return round(float(np.mean(self.displacements)), 3) if self.displacements else None
+
+
+def note_transform(transform: Transform, outcome: Outcome) -> None:
+    """Put into the outcome of a pair what `AlignedReport` says of it."""
+    outcome.record |= {
+        "transform": transform.kind,
+        "accepted": transform.accepted,
+        "displacement_px": round(transform.mean_displacement(), 3),
+    }
+    if not transform.accepted:
+        outcome.notes["register.rejected"] = (
+            f"'{outcome.key}' was not registered and is passed on as it is"
+        )
+
+
+def luma_of(picture: Picture) -> np.ndarray:
+    """Return the luma of a picture in 0..1, (H, W) float32, also of false colours."""
+    limits = images.limits(picture.pixels, "auto", picture.invalid)
+    return images.luma(images.to_unit(picture.pixels, limits, picture.invalid))
+
+
 class Aligned(NamedTuple):
     """A moving image on the fixed grid.
 
@@ -118,12 +186,10 @@ class Aligned(NamedTuple):
         moved: (H, W) or (H, W, C) float32 in 0..1. Where the moving image has no data its border
             goes on, so that a network sees no edge there.
         weight: (H, W) float32, 1 where it has data, falling smoothly to 0 before data ends.
-        transform: What was applied.
     """
 
     moved: np.ndarray
     weight: np.ndarray
-    transform: Transform
 
 
 def align(moving: np.ndarray, transform: Transform) -> Aligned:
@@ -133,23 +199,37 @@ def align(moving: np.ndarray, transform: Transform) -> Aligned:
         moving: (H, W) or (H, W, C) float32 in 0..1.
         transform: From `Alignment.of`.
     """
+    if untouched(transform):
+        return Aligned(moving, np.ones(moving.shape[:2], np.float32))
     field = transform.displacement()
     moved = move(moving, field, Resampling("linear", "replicate"))
     covered = inside(field, moving.shape[:2])[0, 0].numpy()
     width = max(4.0, 0.03 * min(covered.shape))
-    return Aligned(moved, soft_edge(covered, width), transform)
+    return Aligned(moved, soft_edge(covered, width))
 
 
 def pass_into(fused: np.ndarray, fixed: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """Return the fused image where the moved one has data, passing smoothly to the fixed one.
 
+    A network also changes the overall brightness. Where data ends, that change goes on into the
+    fixed image and fades, so that no step of brightness shows where the outline of the data was.
+
     Args:
         fused: (H, W) or (H, W, C).
-        fixed: The same shape, on the same scale.
+        fixed: (H, W), for all channels alike, or the shape of `fused`; on the same scale.
         weight: (H, W), of `Aligned`.
     """
-    share = weight if fused.ndim == 2 else weight[..., None]
-    return np.asarray(fixed + share * (fused - fixed), np.float32)
+    if weight.min() == 1:
+        return fused
+    sigma = _FADE * min(weight.shape)
+    nearby = cv2.GaussianBlur(weight, (0, 0), sigma)
+    if fused.ndim == 3:
+        weight, nearby = weight[..., None], nearby[..., None]
+        fixed = fixed[..., None] if fixed.ndim == 2 else fixed
+    change = (fused - fixed).astype(np.float32)
+    tone = cv2.GaussianBlur(weight * change, (0, 0), sigma).reshape(change.shape)
+    tone = tone / (nearby + 0.02)
+    return np.asarray(fixed + weight * change + (1 - weight) * tone, np.float32)
 
 
 def as_transform(

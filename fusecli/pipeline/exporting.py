@@ -23,7 +23,8 @@ from fusecli.checkpoint import Loaded
 from fusecli.errors import CheckError, MissingError
 from fusecli.io.writing import write_atomic
 from fusecli.models import ModelSpec
-from fusecli.pipeline.inference import fold_batch_norm, stretch
+from fusecli.pipeline.inference import stretch
+from fusecli.pipeline.preparation import fold_batch_norm
 
 Format = Literal["onnx", "pt2", "safetensors"]
 Run = Callable[[Tensor, Tensor], Tensor]

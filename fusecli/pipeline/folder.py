@@ -14,11 +14,13 @@ import torch
 from fusecli import checkpoint, ops
 from fusecli.errors import MissingError
 from fusecli.pipeline import stream
+from fusecli.pipeline.aligning import AlignedReport, Alignment
 from fusecli.pipeline.fusing import FusePair, Rules
 from fusecli.pipeline.inference import FuseHere, Fuser, InferenceWorker, Tiling
 from fusecli.pipeline.manifest import Manifest, Record
 from fusecli.pipeline.outputs import remove_leftovers
 from fusecli.pipeline.planning import Job, Plan
+from fusecli.pipeline.preparation import against_bf16
 from fusecli.report import Outcome, Reporter, RunReport
 from fusecli.runtime import Runtime
 
@@ -55,14 +57,23 @@ class FusingRun:
         engine: The network.
         rules: Of the pixels.
         record: Where the run is recorded, if it is.
+        alignment: How one side is brought onto the other; None where they match.
 
     Raises:
         MissingError: The weights cannot be used (exit 5).
     """
 
-    def __init__(self, engine: Engine, rules: Rules, record: Record | None = None) -> None:
-        self.engine, self.rules = engine, rules
+    def __init__(
+        self,
+        engine: Engine,
+        rules: Rules,
+        record: Record | None = None,
+        alignment: Alignment | None = None,
+    ) -> None:
         self.loaded = checkpoint.load(engine.model, engine.weights, seed=engine.seed)
+        runtime, self.why = engine.runtime.settled(against_bf16(self.loaded))
+        self.engine = replace(engine, runtime=runtime)
+        self.rules, self.alignment = rules, alignment
         self.manifest = Manifest(record, "fuse", self.settings()) if record else None
 
     def settings(self) -> dict[str, Any]:
@@ -79,6 +90,7 @@ class FusingRun:
             "batch_size": engine.batch_size,
             **dataclasses.asdict(engine.tiling),
             **rules,
+            "align": self.alignment and self.alignment.settings(),
         }
 
     def is_done(self, job: Job) -> bool:
@@ -99,9 +111,10 @@ class FusingRun:
             reporter.warn("the weights are random: the results mean nothing", "weights.random")
         reporter.detail(
             f"{loaded.spec.title} ({loaded.label}) on {runtime.as_dict()['device']} in "
-            f"{runtime.precision}, {runtime.jobs} reading and writing threads"
+            f"{runtime.precision} ({self.why}), {runtime.jobs} reading and writing threads"
         )
-        report = RunReport("fuse", "fused", out)
+        kind = RunReport if self.alignment is None else AlignedReport
+        report = kind("fuse", "fused", out)
         report.extra = {
             "manifest": str(self.manifest.record.path) if self.manifest else None,
             "model": {
@@ -139,13 +152,13 @@ class FusingRun:
     @contextmanager
     def _work(self) -> Iterator[stream.Work]:
         if self.engine.pool is not None:
-            yield FuseElsewhere(self.engine, self.rules, self.loaded.sha256)
+            yield FuseElsewhere(self.engine, self.rules, self.loaded.sha256, self.alignment)
             return
         worker = InferenceWorker(
             _fusers(self.loaded, self.engine, self.rules), self.engine.batch_size
         )
         try:
-            yield FusePair(worker, self.rules)
+            yield FusePair(worker, self.rules, alignment=self.alignment)
         finally:
             worker.close()
 
@@ -161,10 +174,18 @@ class FuseElsewhere:
         engine: The network.
         rules: Of the pixels.
         sha256: Of the weights that this run is made with.
+        alignment: As in `FusePair`.
     """
 
-    def __init__(self, engine: Engine, rules: Rules, sha256: str | None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        rules: Rules,
+        sha256: str | None,
+        alignment: Alignment | None = None,
+    ) -> None:
         self.engine, self.rules, self.sha256 = replace(engine, pool=None), rules, sha256
+        self.alignment = alignment
         # Sums in another number of threads differ in their last bits, and so may grey levels.
         self.threads = torch.get_num_threads()
         self._work: FusePair | None = None
@@ -191,7 +212,7 @@ class FuseElsewhere:
                 hint="install the same fusecli everywhere, or name a shared file with --weights",
             )
         (fuser, *_) = _fusers(loaded, engine, self.rules)
-        return FusePair(FuseHere(fuser), self.rules)
+        return FusePair(FuseHere(fuser), self.rules, alignment=self.alignment)
 
 
 def _fusers(loaded: checkpoint.Loaded, engine: Engine, rules: Rules) -> list[Fuser]:

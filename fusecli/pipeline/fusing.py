@@ -17,6 +17,7 @@ from fusecli.errors import InputError
 from fusecli.io import images, thermal, tiff_rows
 from fusecli.io.images import Picture
 from fusecli.io.tiff_rows import TiffRows
+from fusecli.pipeline.aligning import Alignment, align, luma_of, note_transform, pass_into
 from fusecli.pipeline.compare import compare
 from fusecli.pipeline.inference import FuseArrays
 from fusecli.pipeline.large import LargePair, Side
@@ -56,10 +57,17 @@ class FusePair:
         fuse: Infrared and visible luma, (H, W) float32 in 0..1, to fused luma.
         rules: See `Rules`.
         large: Pixels from which a pair is not held in memory, where that can be avoided.
+        alignment: How one side is brought onto the other, `rules.grid`; None where they match.
     """
 
-    def __init__(self, fuse: FuseArrays, rules: Rules, large: int = LARGE) -> None:
-        self.fuse, self.rules, self.large = fuse, rules, large
+    def __init__(
+        self,
+        fuse: FuseArrays,
+        rules: Rules,
+        large: int = LARGE,
+        alignment: Alignment | None = None,
+    ) -> None:
+        self.fuse, self.rules, self.large, self.alignment = fuse, rules, large, alignment
         self._one_large_pair = threading.Lock()
 
     def __call__(self, job: Job) -> Outcome:
@@ -73,7 +81,7 @@ class FusePair:
         rules = self.rules
         if job.format != "tiff" or job.out == "-" or rules.compare_folder is not None:
             return None
-        if rules.reader != "image":
+        if self.alignment is not None or rules.reader != "image":
             return None
         vis = TiffRows.open(job.vis)
         if vis is None:
@@ -130,12 +138,28 @@ class FusePair:
             _note_range(ir_limits, ir.dtype, lambda value: float(np.mean(ir >= value)), outcome)
             ir_unit = images.to_unit(ir, ir_limits, ir_picture.invalid)
             vis_unit = images.to_unit(vis, vis_limits, vis_picture.invalid)
-            ir_unit, vis_unit, alpha = fit(ir_unit, vis_unit, alpha, rules.fit)
-            luma_unit = images.luma(vis_unit)
+            if self.alignment is None:
+                ir_unit, vis_unit, alpha = fit(ir_unit, vis_unit, alpha, rules.fit)
+        weight = None
+        if self.alignment is not None:
+            with watch("align"):
+                sides = (vis_picture, ir_picture)
+                fixed, moving = sides if rules.grid == "vis" else sides[::-1]
+                transform = self.alignment.of(job.key, luma_of(fixed), luma_of(moving))
+                note_transform(transform, outcome)
+                if rules.grid == "vis":
+                    ir_unit, weight = align(ir_unit, transform)
+                else:
+                    vis_unit, weight = align(vis_unit, transform)
+                    alpha = None if alpha is None else align(alpha, transform).moved
+        luma_unit = images.luma(vis_unit)
         answer = self.fuse(ir_unit, luma_unit)
         watch.ms["run"], fused = round(answer.ms, 3), answer.image
         with watch("write"):
             result = recolour(fused, vis_unit, luma_unit, rules.chroma)
+            if weight is not None:
+                visible = luma_unit if result.ndim == 2 else vis_unit
+                result = pass_into(result, visible if rules.grid == "vis" else ir_unit, weight)
             dtype = vis.dtype if rules.out_dtype == "auto" else np.dtype(rules.out_dtype)
             reference = vis_picture if rules.grid == "vis" else ir_picture
             data = images.encode(
@@ -154,7 +178,7 @@ class FusePair:
                 files.insert(0, (str(place), images.encode(sheet, format="png")))
             outcome.parts = stage(files)
         outcome.ms = watch.ms
-        outcome.record = _record(
+        outcome.record |= _record(
             result.shape,
             dtype,
             (ir_limits, vis_limits),

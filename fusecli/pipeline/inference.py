@@ -21,10 +21,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from fusecli.errors import FusecliError, InputError
 from fusecli.models import ModelSpec
+from fusecli.pipeline.preparation import prepare
 from fusecli.pipeline.tiles import Window, rows, run_tiled
 from fusecli.runtime import total_memory
 
@@ -47,20 +47,6 @@ class Tiling:
 
     tile: int | None = None
     overlap: int | None = None
-
-
-def fold_batch_norm(network: nn.Module) -> nn.Module:
-    """Return a copy in eval mode whose batch norms are folded into the convolutions before them.
-
-    Blocks are recognised by their attributes `conv` and `bn`, applied in that order.
-    """
-    network = copy.deepcopy(network).eval()
-    for block in network.modules():
-        convolution, norm = getattr(block, "conv", None), getattr(block, "bn", None)
-        if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-            block.conv = fuse_conv_bn_eval(convolution, norm)
-            block.bn = nn.Identity()
-    return network
 
 
 def pad_to(image: Tensor, height: int, width: int, padding: str) -> Tensor:
@@ -124,10 +110,7 @@ class Fuser:
         tone: str = "model",
         tiling: Tiling | None = None,
     ) -> None:
-        # Folded and channels-last: 1.3 to 2 times faster on a CPU for every convolutional network.
-        prepared = fold_batch_norm(network).to(device)
-        prepared = prepared.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.network = prepared.requires_grad_(False)
+        self.network = prepare(network, spec, device, dtype)
         self.spec, self.device, self.dtype = spec, device, dtype
         self.tone = spec.tone if tone == "model" else tone
         self.halo = spec.halo(options)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +16,14 @@ from fusecli.errors import InputError
 from fusecli.io import images
 from fusecli.io.images import Picture
 from fusecli.pipeline import stream
-from fusecli.pipeline.aligning import Alignment, as_transform, untouched
+from fusecli.pipeline.aligning import (
+    AlignedReport,
+    Alignment,
+    as_transform,
+    luma_of,
+    note_transform,
+    untouched,
+)
 from fusecli.pipeline.fusing import note_pages
 from fusecli.pipeline.manifest import Manifest, Record
 from fusecli.pipeline.moving import Resampling, metadata_of, move_picture
@@ -96,18 +103,12 @@ class RegisterPair:
             )
             files = self._beside(job, transform, fixed_luma, moved.pixels, covered)
             outcome.parts = stage([*files, (job.out, data)])
-        if not transform.accepted:
-            outcome.notes["register.rejected"] = (
-                f"'{job.key}' was not registered and is passed on as it is"
-            )
         outcome.ms = watch.ms
         outcome.record = {
             "shape": list(moved.pixels.shape),
             "dtype": str(moved.pixels.dtype),
-            "transform": transform.kind,
-            "accepted": transform.accepted,
-            "displacement_px": round(transform.mean_displacement(), 3),
         }
+        note_transform(transform, outcome)
         return outcome
 
     def files(self, job: Job) -> Iterator[str]:
@@ -151,31 +152,6 @@ class RegisterPair:
         return files
 
 
-@dataclass
-class RegisterReport(RunReport):
-    """A run's report that also says how far images moved, and which were refused."""
-
-    displacements: list[float] = field(default_factory=list)
-    rejected: list[str] = field(default_factory=list)
-
-    def add(self, outcome: Outcome) -> None:
-        """Count one outcome."""
-        super().add(outcome)
-        if "displacement_px" in outcome.record:
-            self.displacements.append(outcome.record["displacement_px"])
-        if not outcome.record.get("accepted", True):
-            self.rejected.append(outcome.key)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the document that `--json` prints."""
-        lengths = self.displacements
-        moved = {
-            "mean_displacement_px": round(float(np.mean(lengths)), 3) if lengths else None,
-            "rejected": sorted(self.rejected),
-        }
-        return super().as_dict() | {"register": moved}
-
-
 class RegisterRun:
     """One run over many pairs.
 
@@ -214,21 +190,10 @@ class RegisterRun:
 
     def settings(self) -> dict[str, Any]:
         """Return everything that changes results; the fingerprint of the run is made of it."""
-        alignment = self.work.alignment
-        plain = {
-            name: value
-            for name, value in vars(alignment).items()
-            if name not in ("stored", "rig", "start")
-        }
-        start = alignment.start and alignment.start.document(None)
-        rig = alignment.rig and alignment.rig.document(None)
         return {
             "command": "register",
             **dataclasses.asdict(self.work.rules),
-            **plain,
-            "init": start,
-            "apply": alignment.digest(),
-            "rig": rig,
+            **self.work.alignment.settings(),
         }
 
     def is_done(self, job: Job) -> bool:
@@ -241,7 +206,7 @@ class RegisterRun:
         Raises:
             InputError: Another run is at work in the same folder, or it cannot be written to.
         """
-        report = RegisterReport("register", "registered", out)
+        report = AlignedReport("register", "registered", out)
         report.extra = {"manifest": str(self.manifest.record.path) if self.manifest else None}
         with self.manifest or nullcontext():
             remove_leftovers(path for job in self.jobs for path in self.work.files(job))
@@ -294,12 +259,6 @@ def read_sides(job: Job, fixed: Side) -> tuple[Picture, Picture]:
     """Return the fixed and the moving picture of a job."""
     paths = (job.vis, job.ir) if fixed == "vis" else (job.ir, job.vis)
     return images.read(paths[0]), images.read(paths[1])
-
-
-def luma_of(picture: Picture) -> np.ndarray:
-    """Return the luma of a picture in 0..1, (H, W) float32, also of false colours."""
-    limits = images.limits(picture.pixels, "auto", picture.invalid)
-    return images.luma(images.to_unit(picture.pixels, limits, picture.invalid))
 
 
 def preview(

@@ -24,11 +24,11 @@ TRANSFORMS = ("auto", "translation", "euclidean", "similarity", "affine", "homog
 _ONLY = {"phase": ("auto", "translation"), "flow": ("auto", "dense")}
 
 
-def check_combination(method: str, transform: str) -> None:
-    """Refuse an unknown method, or one that cannot find the transform asked for.
+def check_method(method: str) -> None:
+    """Refuse an unknown method.
 
     Raises:
-        UsageError: `register.method` or `register.transform`.
+        UsageError: `register.method`.
     """
     if method not in METHODS:
         near = difflib.get_close_matches(method, METHODS, n=1)
@@ -38,6 +38,15 @@ def check_combination(method: str, transform: str) -> None:
             facts=[f"available: {', '.join(METHODS)}"],
             hint=f"did you mean '{near[0]}'?" if near else None,
         )
+
+
+def check_combination(method: str, transform: str) -> None:
+    """Refuse an unknown method, or one that cannot find the transform asked for.
+
+    Raises:
+        UsageError: `register.method` or `register.transform`.
+    """
+    check_method(method)
     allowed = _ONLY.get(method, TRANSFORMS)
     if transform not in allowed:
         raise UsageError(

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fusecli.errors import InputError
-from fusecli.warping import Matrix, check_matrix, folds, matrix_field
+from fusecli.warping import Matrix, check_matrix, folds, grid_scaling, matrix_field
 
 SCHEMA = "fusecli/transform/1"
 COORDINATES = "pixel centres, origin top-left, x right, y down"
@@ -66,8 +66,12 @@ class Transform:
         return matrix_field(self.matrix, self.fixed_size)
 
     def mean_displacement(self) -> float:
-        """Return the mean length of the field, in pixels."""
-        return float(self.displacement().norm(dim=1).mean())
+        """Return how far pixels move on average, beyond what the sizes of the grids explain.
+
+        In pixels of the moving image.
+        """
+        laid = matrix_field(grid_scaling(self.fixed_size, self.moving_size), self.fixed_size)
+        return float((self.displacement() - laid).norm(dim=1).mean())
 
     def document(self, field_name: str | None) -> dict[str, Any]:
         """Return the JSON document; `field_name` is the file beside it that holds the field."""
