@@ -38,14 +38,14 @@ QUICK = ("--weights", "random", "--progress", "none")
 
 # Their one sentence says what to do, or there is nothing to be done.
 PLAIN = {
-    "config.missing", "config.syntax", "config.value", "device.twice", "export.format", "internal",
-    "model.size", "ops.mode", "os.error", "out.file", "pair.count", "range.empty", "read.array",
-    "read.decode", "read.failed", "read.missing", "read.permission", "register.matrix",
-    "register.missing", "size.empty", "train.loss", "train.nonfinite", "train.number",
-    "usage.align", "usage.assignment", "usage.compare", "usage.exclusive", "usage.fail_under", "usage.jobs",
-    "usage.log", "usage.pairs", "usage.register", "usage.resume", "usage.stdout", "usage.table",
-    "usage.tile", "usage.truth", "usage.warp", "warp.empty", "weights.manifest", "weights.missing",
-    "write.failed", "write.folder",
+    "config.missing", "config.syntax", "config.value", "device.twice", "export.format",
+    "internal", "model.size", "ops.mode", "os.error", "out.file", "pair.count", "range.empty",
+    "read.array", "read.decode", "read.failed", "read.missing", "read.permission",
+    "register.matrix", "register.missing", "size.empty", "train.loss", "train.nonfinite",
+    "train.number", "usage.align", "usage.assignment", "usage.compare", "usage.exclusive",
+    "usage.fail_under", "usage.jobs", "usage.log", "usage.pairs", "usage.register",
+    "usage.resume", "usage.stdout", "usage.table", "usage.tile", "usage.truth", "usage.warp",
+    "warp.empty", "weights.manifest", "weights.missing", "write.failed", "write.folder",
 }  # fmt: skip
 
 
