@@ -19,10 +19,10 @@ from fusecli.io.images import Picture
 from fusecli.io.tiff_rows import TiffRows
 from fusecli.pipeline.aligning import Alignment, align, luma_of, note_transform, pass_into
 from fusecli.pipeline.compare import compare
-from fusecli.pipeline.inference import FuseArrays
 from fusecli.pipeline.large import LargePair, Side
 from fusecli.pipeline.outputs import stage
 from fusecli.pipeline.planning import Job
+from fusecli.pipeline.worker import FuseArrays
 from fusecli.report import Outcome, Stopwatch
 
 LARGE = 1 << 25  # pixels of a pair that is not held in memory, where that can be avoided
