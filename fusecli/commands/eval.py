@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 
     from fusecli.io.pairs import Pair
     from fusecli.metrics import MetricSpec
+    from fusecli.pipeline.cases import Case
     from fusecli.pipeline.reporting import Check, EvalReport, Layout
-    from fusecli.pipeline.scoring import Case, Scorer
+    from fusecli.pipeline.scoring import Scorer
     from fusecli.pipeline.truth import TransformCase, TransformScorer
     from fusecli.report import Reporter
     from fusecli.runtime import Runtime
@@ -138,8 +139,9 @@ def evaluate(
     from fusecli.commands.pairing import select_pairs
     from fusecli.io.values import parse_range
     from fusecli.metrics import select
+    from fusecli.pipeline.cases import name_methods
     from fusecli.pipeline.reporting import EvalReport, Layout, publish
-    from fusecli.pipeline.scoring import name_methods, score
+    from fusecli.pipeline.scoring import score
     from fusecli.runtime import Runtime
 
     arguments = list(fused or ())
@@ -193,7 +195,8 @@ def _work(
 
         found, lost = truth.match(pairs, methods, scoring.truth, skip=skip)
         return found, lost, truth.TransformScorer(tuple(methods), specs)
-    from fusecli.pipeline.scoring import Rules, Scorer, match
+    from fusecli.pipeline.cases import match
+    from fusecli.pipeline.scoring import Rules, Scorer
 
     rules = Rules(scoring.ir_range, scoring.vis_range, scoring.compute)
     cases, lost = match(
