@@ -110,7 +110,8 @@ def check_matrix(matrix: Matrix, size: Sequence[int]) -> Matrix:
             code="register.matrix",
             facts=[f"shape {matrix.shape}"],
         )
-    if abs(np.linalg.det(matrix)) < 1e-12 * np.abs(matrix).max() ** 3 or not matrix[2, 2]:
+    largest = np.abs(matrix).max()
+    if not matrix[2, 2] or abs(np.linalg.det(matrix / largest)) < 1e-12:
         raise InputError("the transform matrix is singular", code="register.matrix")
     matrix = matrix / matrix[2, 2]
     depth = corners(size) @ matrix[2, :2] + 1

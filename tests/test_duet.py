@@ -64,7 +64,7 @@ class TestTarget:
 
     def test_nothing_leaves_the_range(self) -> None:
         aim = duet.target(patch(0.0, 1.0), flat(1.0))
-        assert 0 <= aim.min() and aim.max() <= 1
+        assert aim.min() >= 0 and aim.max() <= 1
 
 
 def test_the_last_quarter_of_a_batch_is_displaced_and_judged_in_place() -> None:

@@ -34,6 +34,7 @@ class TiffRows:
         dtype: uint8 or uint16.
         nodata: Value of pixels without a measurement, if the file names one.
         metadata: See `tiff.Page`.
+        more_pages: See `tiff.Page`.
     """
 
     def __init__(self, file: tifffile.TiffFile) -> None:
@@ -47,6 +48,7 @@ class TiffRows:
         about = tiff.describe(page)
         self.metadata: Metadata = about.metadata
         self.nodata = about.nodata
+        self.more_pages = tiff.more_pages(file)
         self._bands: dict[int, np.ndarray] = {}
         self._contiguous = _is_contiguous(page)
 
@@ -189,7 +191,7 @@ def write(
     """Write a file such as `tiff.write` does, from bands of `tiff.TILE` rows (fewer at the end).
 
     Args:
-        target: Empty, seekable.
+        target: Empty, seekable, open for reading too.
         shape: (H, W) or (H, W, 3).
         dtype: uint8, uint16 or float32.
         metadata: See `tiff.write`.
@@ -199,6 +201,7 @@ def write(
     tifffile.imwrite(
         target, _tiles(bands), shape=shape, dtype=dtype, **{**options, "tile": (tiff.TILE,) * 2}
     )
+    tiff.add_exif(target, metadata)
 
 
 def _tiles(bands: Iterable[np.ndarray]) -> Iterator[np.ndarray]:

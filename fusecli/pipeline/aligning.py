@@ -117,6 +117,11 @@ class Alignment:
         path = self.stored / f"{key}.json" if self.stored.is_dir() else self.stored
         transform = load(path)
         check_sizes(transform, fixed, moving)
+        if not inside(transform.displacement(), moving).any():
+            raise InputError(
+                f"the transform {path} points nowhere into the moving image",
+                code="register.overlap",
+            )
         return _renamed(transform, key)
 
     def _checked(self, transform: Transform, refusal: str) -> Transform:
