@@ -18,7 +18,7 @@ from fusecli.model_cards import count_parameters
 ROOT = Path(__file__).parents[1]
 PAGES = (ROOT / "README.md", ROOT / "docs" / "metrics.md")
 ABOUT = {  # where it was published, and what to know before choosing it
-    "duet": ("none: our own", "default; fastest, and tolerant of small shifts"),
+    "duet": ("none: our own", "default; fastest"),
     "reconet": ("ReCoNet, ECCV 2022", "smallest"),
     "reconet-plus": (
         "ReCoNet with its register, ECCV 2022",

@@ -80,10 +80,10 @@ BASE_SIGMA = 6.0  # what is smoother than this is brightness
 AROUND_SIGMA = 35.0  # surroundings that a warm target stands out against
 ACTIVITY_SIGMA, SHARE_SIGMA = 3.0, 1.5  # neighbourhood that decides, and how soft its border is
 NOISE = 0.006  # mean detail that counts as none
-TINT = 0.25  # of the infrared brightness everywhere
+TINT = 0.3  # of the infrared brightness everywhere
 LIFT = 1.6  # of what stands out in it
-FAVOUR = 2.0  # how many times the visible detail the infrared one must have
-LIMIT = 0.25  # of infrared detail: a whole step of a hot roof would darken the sky beside it
+FAVOUR = 1.7  # how many times the visible detail the infrared one must have
+LIMIT = 0.35  # of infrared detail: a whole step of a hot roof would darken the sky beside it
 DECISION = 6.0  # exponent of that ratio
 
 
@@ -162,12 +162,12 @@ SPEC = ModelSpec(
             {
                 "target": 20.0,
                 "edges": 16.0,
-                "gradient": 4.0,
-                "ssim": 4.0,
-                "difference": 0.3,
+                "gradient": 6.0,
+                "ssim": 6.0,
+                "difference": 0.4,
                 "range": 5.0,
             },
-            epochs=200,
+            epochs=140,
             batch_size=8,
             crop=96,
             lr=3e-3,
