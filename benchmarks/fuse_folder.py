@@ -22,13 +22,19 @@ import numpy as np
 SIZE = (480, 640)
 
 
-def draw_pairs(folder: Path, count: int) -> None:
-    """Write `count` pairs with textures of several scales and sensor noise."""
+def draw_pairs(folder: Path, count: int, size: tuple[int, int] = SIZE) -> None:
+    """Write `count` pairs with textures of several scales and sensor noise.
+
+    Args:
+        folder: Gets `ir/` and `vis/`.
+        count: Of pairs.
+        size: Height and width.
+    """
     for side, channels in (("ir", 1), ("vis", 3)):
         (folder / side).mkdir(parents=True)
         for number in range(count):
             rng = np.random.default_rng([number, channels])
-            image = np.zeros((*SIZE, channels), np.float32)
+            image = np.zeros((*size, channels), np.float32)
             for scale in (2, 6, 20, 60):
                 noise = rng.normal(0, 1, image.shape).astype(np.float32)
                 image += scale * cv2.GaussianBlur(noise, (0, 0), scale).reshape(image.shape)
@@ -64,8 +70,8 @@ def plain_loop(model: str, source: Path, out: Path) -> None:
     print(json.dumps({"seconds": time.perf_counter() - start, "network": inside}))
 
 
-def measured(command: list[str]) -> tuple[dict, float]:
-    """Run a command that prints one JSON document; return it and the peak memory in MiB."""
+def measured(command: list[str]) -> tuple[dict, float, float]:
+    """Run a command that prints one JSON document; return it, the peak in MiB, and CPU seconds."""
     # both sides wait alike, or a busy machine would count the plain loop's spinning threads
     environment = {"OMP_WAIT_POLICY": "passive"} | os.environ
     environment["PYTHONPATH"] = str(Path(__file__).parents[1])
@@ -77,7 +83,7 @@ def measured(command: list[str]) -> tuple[dict, float]:
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         sys.exit(f"{' '.join(command)} failed:\n{process.stderr.read().decode()}")
-    return json.loads(output), usage.ru_maxrss / 1024
+    return json.loads(output), usage.ru_maxrss / 1024, usage.ru_utime + usage.ru_stime
 
 
 def compare(model: str, pairs: int, options: list[str]) -> dict[str, float | str]:
@@ -86,8 +92,8 @@ def compare(model: str, pairs: int, options: list[str]) -> dict[str, float | str
         folder = Path(name)
         draw_pairs(folder, pairs)
         here = [sys.executable, __file__, "--plain", model, str(folder), str(folder / "plain")]
-        plain, plain_peak = measured(here)
-        ours, peak = measured(
+        plain, plain_peak, _ = measured(here)
+        ours, peak, _ = measured(
             [sys.executable, "-m", "fusecli", "fuse", str(folder / "ir"), str(folder / "vis"),
              "-o", str(folder / "out"), "-m", model, "--tone", "clip",
              "--weights", "random", "--json", *options]

@@ -16,18 +16,20 @@ def interleaved(
     rounds: int = 5,
     seconds: float = 0.0,
     clock: str = "wall",
+    warm: bool = False,
 ) -> list[float]:
     """Return the shortest time of each function in seconds, the functions called in turn.
 
     Another program slows all of them alike, and the shortest time is the one it disturbed least.
 
     Args:
-        functions: Without arguments. Each is called once beforehand.
+        functions: Without arguments. Each is called once beforehand, unless `warm`.
         device: Waited for after each call.
         rounds: Calls of each function, at least.
         seconds: Go on until this much time was spent.
         clock: `wall`, or `cpu`: the time of this process alone, summed over its threads. On a
             shared machine only `cpu` with one thread is steady.
+        warm: Whether each has been called before.
     """
     now = time.perf_counter if clock == "wall" else time.process_time
 
@@ -38,7 +40,7 @@ def interleaved(
             torch.cuda.synchronize(device)
         return now() - start
 
-    for function in functions:
+    for function in () if warm else functions:
         timed(function)
     gc.collect()
     best = [float("inf")] * len(functions)

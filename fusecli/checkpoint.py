@@ -126,8 +126,11 @@ def read_manifest(folder: Path) -> list[Entry]:
         return []
     try:
         listed = json.loads(path.read_text("utf-8"))["weights"]
-        return [Entry(**entry, folder=folder) for entry in listed]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        found = [Entry(**entry, folder=folder) for entry in listed]
+        if not all(isinstance(text, str) for e in found for text in (e.name, e.model, e.file)):
+            raise TypeError("name, model and file must be text")
+        return found
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise MissingError(
             f"cannot read the list of weights {path}: {error}", code="weights.manifest"
         ) from None
@@ -203,12 +206,22 @@ def read_metadata(path: Path) -> dict[str, Any]:
     return _open(path)[0]
 
 
+def _describes_weights(about: Any) -> bool:
+    return (
+        isinstance(about, dict)
+        and isinstance(about.get("model", ""), str)
+        and isinstance(about.get("options", {}), dict)
+    )
+
+
 def _open(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = json.loads((file.metadata() or {}).get("fusecli", "{}"))
-            return metadata, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError, ValueError) as error:
+            about = json.loads((file.metadata() or {}).get("fusecli", "{}"))
+            if not _describes_weights(about):
+                raise ValueError("what it says about its network cannot be understood")
+            return about, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError, ValueError, RecursionError) as error:
         raise MissingError(
             f"cannot read weights {path}: {error}",
             code="weights.layout",

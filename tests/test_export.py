@@ -12,7 +12,7 @@ from fusecli import models
 from fusecli.checkpoint import Loaded, untrained
 from fusecli.errors import CheckError
 from fusecli.models import ModelSpec
-from fusecli.pipeline.exporting import Deployable, ExportOptions, export
+from fusecli.pipeline.exporting import EXAMPLE, Deployable, ExportOptions, export
 
 pytest.importorskip("onnxscript")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -59,11 +59,26 @@ class Mean(nn.Module):
         return self.conv(torch.cat([ir, vis], 1))
 
 
+class Pyramid(nn.Module):
+    """Halved in two ways that agree only where the size is a multiple of 4."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(2, 4, 3, stride=2, padding=1)
+        self.second = nn.Conv2d(4, 4, 3, stride=2, padding=1)
+        self.last = nn.Conv2d(8, 1, 1)
+
+    def forward(self, ir: Tensor, vis: Tensor) -> Tensor:
+        half = self.first(torch.cat([ir, vis], 1))
+        both = torch.cat([self.second(half), nn.functional.avg_pool2d(half, 2)], 1)
+        return nn.functional.interpolate(self.last(both), scale_factor=4.0, mode="nearest")
+
+
 class Frozen(Mean):
     """Fits the height it was shown and no other."""
 
     def forward(self, ir: Tensor, vis: Tensor) -> Tensor:
-        return ir + vis * torch.linspace(0, 1, 48).view(1, 1, -1, 1)
+        return ir + vis * torch.linspace(0, 1, EXAMPLE[1]).view(1, 1, -1, 1)
 
 
 @pytest.mark.parametrize(
@@ -98,6 +113,17 @@ def test_range_padding_and_cropping_are_inside(tmp_path: Path) -> None:
     padded = [np.pad(255 * a, [(0, 0), (0, 0), (0, 3), (0, 2)], "edge") for a in (ir, vis)]
     with torch.no_grad():
         expected = loaded.network(*map(torch.from_numpy, padded))[..., :21, :30].numpy() / 255
+    np.testing.assert_allclose(run(path, ir, vis), expected, atol=1e-5)
+
+
+def test_padding_to_a_multiple_leaves_sizes_free(tmp_path: Path) -> None:
+    loaded = of(Pyramid(), multiple_of=4)
+    path = tmp_path / "pyramid.onnx"
+    assert len(export(loaded, path, ExportOptions("onnx"))["check"]["shapes"]) >= 4
+    rng = np.random.default_rng(4)
+    ir, vis = rng.random((2, 3, 1, 31, 52), dtype=np.float32)
+    with torch.no_grad():
+        expected = Deployable(loaded)(torch.from_numpy(ir), torch.from_numpy(vis)).numpy()
     np.testing.assert_allclose(run(path, ir, vis), expected, atol=1e-5)
 
 

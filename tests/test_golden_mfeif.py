@@ -8,6 +8,7 @@ import pytest
 import rules
 import torch
 
+from fusecli import checkpoint
 from fusecli.errors import MissingError
 from fusecli.models import Sample, find, mfeif
 
@@ -209,3 +210,16 @@ def test_published_layouts(prefix: str) -> None:
     assert caught.value.code == "weights.layout"
     with pytest.raises(MissingError, match="1 unknown"):
         mfeif.adapt(live_state() | {"epoch": 495})
+
+
+def test_the_margin_keeps_the_border_alive() -> None:
+    """Under a dark infrared sky the zeros around the images end the decoder's last ReLU."""
+    ir, vis = torch.full((1, 1, 40, 33), 0.06), torch.full((1, 1, 40, 33), 0.93)
+    rims = {}
+    for margin in (0, 8):
+        network = checkpoint.load("mfeif", options={"margin": margin}).network
+        with torch.no_grad():
+            fused = network(ir, vis)
+        assert fused.shape == ir.shape
+        rims[margin] = float((fused[..., 0, 16] - fused[..., 20, 16]).abs())
+    assert rims[8] < 0.05 < rims[0]

@@ -1,5 +1,9 @@
 """Padding, tiles, tone and batches: the pipeline around any network."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 import torch
@@ -7,9 +11,11 @@ from torch import Tensor, nn
 
 from fusecli.errors import InputError
 from fusecli.models import ModelSpec
-from fusecli.pipeline.inference import Fuser, InferenceWorker, Tiling, pad_to
+from fusecli.pipeline import worker as workers
+from fusecli.pipeline.inference import Fuser, Tiling, pad_to
 from fusecli.pipeline.preparation import fold_batch_norm
 from fusecli.pipeline.tiles import run_tiled, windows
+from fusecli.pipeline.worker import InferenceWorker
 
 CPU = torch.device("cpu")
 
@@ -216,8 +222,6 @@ def test_too_small_an_image_is_refused_with_the_size() -> None:
 
 @pytest.mark.parametrize("batch_size", [1, 3])
 def test_worker_answers_each_caller_with_its_own_result(batch_size: int) -> None:
-    from concurrent.futures import ThreadPoolExecutor
-
     run = fuser()
     worker = InferenceWorker([run], batch_size)
     shapes = [(12, 12), (12, 12), (9, 14), (12, 12), (9, 14), (12, 12)]
@@ -231,6 +235,55 @@ def test_worker_answers_each_caller_with_its_own_result(batch_size: int) -> None
         np.testing.assert_allclose(result.image, alone[0, 0].numpy(), atol=1e-5)
     largest = max(size[0] for size in run.network.sizes)
     assert largest == 1 if batch_size == 1 else 1 < largest <= 3
+
+
+class Meeting:
+    """A network that goes on only when as many run as are expected; its device is a name."""
+
+    def __init__(self, device: str, meeting: threading.Barrier) -> None:
+        self.device, self.meeting = torch.device(device), meeting
+        self.seen: list[object] = []
+
+    def __call__(self, ir: Tensor, vis: Tensor, toned: bool = True) -> Tensor:
+        self.meeting.wait(timeout=60)
+        self.seen.append(getattr(STREAM, "now", None))
+        return ir
+
+
+STREAM = threading.local()
+
+
+def test_every_device_is_at_work_at_once() -> None:
+    meeting = threading.Barrier(2)
+    networks = [Meeting("cpu", meeting), Meeting("cpu", meeting)]
+    assert [len(network.seen) for network in run_four(networks)] == [2, 2]
+
+
+def test_a_gpu_has_two_batches_in_streams_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextmanager
+    def stream(chosen: object):
+        STREAM.now = chosen
+        yield
+
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: (device, object()))
+    monkeypatch.setattr(torch.cuda, "stream", stream)
+    meeting = threading.Barrier(4)
+    networks = run_four([Meeting("cuda:0", meeting), Meeting("cuda:1", meeting)])
+    for network in networks:
+        assert len(set(network.seen)) == 2
+        assert {device for device, _ in network.seen} == {network.device}
+    assert workers.lanes(CPU) == 1
+
+
+def run_four(networks: list[Meeting]) -> list[Meeting]:
+    """Ask for four pairs at once, and return the networks."""
+    worker = InferenceWorker(networks)
+    pairs = [np.full((3, 3), number, np.float32) for number in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(lambda image: worker(image, image), pairs))
+    worker.close()
+    assert [result.image[0, 0] for result in results] == [0, 1, 2, 3]
+    return networks
 
 
 def test_worker_hands_errors_to_the_caller_and_lives_on() -> None:

@@ -14,9 +14,10 @@ from fusecli.io import images, tiff
 from fusecli.io.tiff_rows import TiffRows
 from fusecli.models import ModelSpec
 from fusecli.pipeline.fusing import FusePair, Rules
-from fusecli.pipeline.inference import FuseHere, Fuser, Tiling
+from fusecli.pipeline.inference import Fuser, Tiling
 from fusecli.pipeline.outputs import place
 from fusecli.pipeline.planning import Job
+from fusecli.pipeline.worker import FuseHere
 
 HEIGHT, WIDTH = 150, 117
 TILE = 32

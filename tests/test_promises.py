@@ -1,27 +1,24 @@
 """The promises of the command line that no other file tests from end to end.
 
 Resuming after a kill is in `test_faults.py`, shards in `test_shards.py`, exported graphs in
-`test_export.py`, quick help in `test_cli.py`. Here: one bad file among many, sizes, levels, tiles,
-metadata, one JSON document whatever happens, and every error with its code, exit status and hint.
+`test_export.py`, quick help in `test_cli.py`, one JSON document whatever happens in
+`test_errors.py`. Here: one bad file among many, sizes, levels, tiles, metadata.
 """
 
 import json
-import os
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
-from pictures import scene, set_tag, tiff_bytes
-from runs import contents, draw, draw_pairs, fuse, lines
+from pictures import scene
+from runs import contents, draw, draw_pairs, fuse
 from test_metadata import GEO_TAGS, exif_block, profile
 
-from fusecli import checkpoint, config, models
+from fusecli import checkpoint, models
 from fusecli.cli import run
 from fusecli.io import images
 from fusecli.io.metadata import Metadata
-from fusecli.pipeline.manifest import Manifest, Record
 
 QUICK = ("--weights", "random", "--progress", "none")
 
@@ -132,164 +129,21 @@ def test_geotiff_tags_survive_on_their_own_grid_only(tmp_path: Path, capsys) -> 
         assert not set(GEO_TAGS) & set(moved.pages[0].tags.keys())
 
 
-# --- errors ----------------------------------------------------------------------------------
+def test_further_pages_are_left_out_with_a_warning(tmp_path: Path, capsys) -> None:
+    vis, ir = tmp_path / "vis.tiff", draw(tmp_path / "ir.png", (24, 32))
+    with tifffile.TiffWriter(vis) as writer:
+        for _ in range(2):
+            writer.write(scene("uint8", 3, (24, 32)), photometric="rgb", metadata=None)
+    for number, command in enumerate((["fuse", *QUICK], ["register", "--on-reject", "identity"])):
+        capsys.readouterr()
+        out = tmp_path / f"{number}.tiff"
+        assert run([*command, str(ir), str(vis), "-o", str(out), "--json"]) == 0
+        codes = [item["code"] for item in json.loads(capsys.readouterr().out)["warnings"]]
+        assert "read.pages" in codes
 
 
-@pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a working directory with three pairs in `ir` and `vis`."""
-    draw_pairs(tmp_path, 3)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(config, "user_file", lambda: tmp_path / "no" / "config.toml")
-    for name in [name for name in os.environ if name.startswith(("FUSECLI_", "SLURM_"))]:
-        monkeypatch.delenv(name)
-    return tmp_path
-
-
-def write(name: str, text: str) -> Callable[[], object]:
-    def prepare() -> None:
-        Path(name).parent.mkdir(parents=True, exist_ok=True)
-        Path(name).write_text(text)
-
-    return prepare
-
-
-def nothing() -> None:
-    pass
-
-
-IN, OUT = ["ir", "vis"], ["-o", "out"]
-ONE = ["ir/000.png", "vis/000.png"]
-
-# code, exit status, whether a hint must come with it, arguments, what is prepared
-BEFORE_WORK = [
-    ("usage.arguments", 2, True, [*IN, *OUT, "--modle", "x"], nothing),
-    ("usage.arguments", 2, True, [*IN], nothing),
-    ("usage.arguments", 2, True, ["ir", *OUT], nothing),
-    ("usage.arguments", 2, True, [*IN, *OUT, "--tone", "loud"], nothing),
-    ("usage.pairs", 2, False, [*IN, *OUT, "--pairs", "list.csv"], nothing),
-    ("usage.stdout", 2, False, [*IN, *OUT, "--print"], nothing),
-    ("usage.resume", 2, False, [*IN, *OUT, "--resume", "--overwrite"], nothing),
-    ("usage.resume", 2, True, [*IN, *OUT, "--resume", "--manifest", "none"], nothing),
-    ("usage.shard", 2, True, [*IN, *OUT, "--shard", "3/2"], nothing),
-    ("usage.shard", 2, True, [*IN, *OUT, "--shard", "slurm"], nothing),
-    ("usage.backend", 2, True, [*IN, *OUT, "--backend", "dusk"], nothing),
-    ("usage.jobs", 2, False, [*IN, *OUT, "--jobs", "many"], nothing),
-    ("usage.tile", 2, False, [*IN, *OUT, "--tile", "3"], nothing),
-    ("usage.name", 2, True, [*IN, *OUT, "--name", "{key.real}"], nothing),
-    ("usage.compare", 2, False, [*ONE, "-o", "o.png", "--compare", "side"], nothing),
-    ("model.unknown", 2, True, [*IN, *OUT, "-m", "recnet"], nothing),
-    ("config.missing", 2, False, [*IN, *OUT, "--config", "no.toml"], nothing),
-    ("config.syntax", 2, False, [*IN, *OUT], write("fusecli.toml", "[fuse")),
-    ("config.unknown", 2, True, [*IN, *OUT], write("fusecli.toml", "[fuse]\nmodle='x'")),
-    ("config.value", 2, False, [*IN, *OUT], write("fusecli.toml", "[fuse]\nresume='x'")),
-    ("pair.unmatched", 2, True, [*IN, *OUT], lambda: Path("ir/002.png").rename("ir/9.png")),
-    ("pair.none", 2, True, [*IN, *OUT, "--ir-suffix", "0"],
-     lambda: [p.rename(f"ir/{p.stem}_ir.png") for p in Path("ir").iterdir()]),
-    ("pair.empty", 2, True, ["empty", "vis", *OUT], lambda: Path("empty").mkdir()),
-    ("pair.duplicate", 2, True, [*IN, *OUT], write("ir/000.bmp", "")),
-    ("pair.same", 2, True, ["ir", "ir", *OUT], nothing),
-    ("pair.regex", 2, True, [*IN, *OUT, "--pair-regex", "0+"], nothing),
-    ("pair.list", 2, True, ["--pairs", "list.csv", *OUT], write("list.csv", "a,b\n1,2\n")),
-    ("pair.key", 2, True, ["--pairs", "list.csv", *OUT],
-     write("list.csv", "ir,vis,name\nir/000.png,vis/000.png,../../etc/passwd\n")),
-    ("pair.count", 2, False, [*IN, *OUT, "--pair-by", "order"],
-     lambda: Path("ir/002.png").unlink()),
-    ("out.exists", 2, True, [*IN, *OUT], write("out/001.png", "mine")),
-    ("out.foreign", 2, True, [*IN, *OUT, "--resume"], write("out/001.png", "mine")),
-    ("out.inside", 2, True, ["ir", "vis", "-o", "ir/out", "-r"], nothing),
-    ("out.collision", 2, True, [*IN, *OUT, "--name", "same"], nothing),
-    ("out.file", 2, True, [*IN, "-o", "one.png"], nothing),
-    ("out.format", 2, False, [*ONE, "-o", "o.png", "--format", "tiff"], nothing),
-    ("out.format", 2, True, [*IN, *OUT, "--format", "jpeg", "--out-dtype", "uint16"], nothing),
-    ("out.not-a-folder", 2, True, [*IN, "-o", "notes.txt"], write("notes.txt", "mine")),
-    ("read.missing", 2, True, ["irr", "vis", *OUT], nothing),
-    ("range.syntax", 2, True, [*IN, *OUT, "--ir-range", "warm"], nothing),
-    ("range.empty", 2, False, [*IN, *OUT, "--ir-range", "9:3"], nothing),
-    ("write.failed", 2, False, [*IN, "-o", "notes.txt/out"], write("notes.txt", "mine")),
-    ("device.syntax", 2, True, [*IN, *OUT, "--device", "toaster"], nothing),
-    ("device.twice", 2, False, [*IN, *OUT, "--device", "cpu,cpu"], nothing),
-    ("device.precision", 2, True, [*IN, *OUT, "--device", "cpu", "--precision", "fp16"], nothing),
-    ("device.missing", 5, True, [*IN, *OUT, "--device", "cuda:63"], nothing),
-    ("weights.missing", 5, True, [*IN, *OUT, "--weights", "nameless"], nothing),
-    ("weights.layout", 5, True, [*IN, *OUT, "--weights", "w.safetensors"],
-     write("w.safetensors", "not tensors")),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("code", "status", "with_hint", "arguments", "prepare"), BEFORE_WORK,
-    ids=[f"{row[0]}-{number}" for number, row in enumerate(BEFORE_WORK)],
-)  # fmt: skip
-def test_errors_before_work(code, status, with_hint, arguments, prepare, place, capsys) -> None:
-    prepare()
-    before = contents(place)
-    weights = [] if "--weights" in arguments else ["--weights", "random"]
-    capsys.readouterr()
-    assert run(["fuse", *arguments, *weights, "--json"]) == status
-    streams = capsys.readouterr()
-    document = json.loads(streams.out)
-    assert document["schema"] == "fusecli/error/1"
-    assert document["ok"] is False
-    assert document["exit_code"] == status
-    error = document["error"]
-    assert error["code"] == code
-    assert bool(error["hint"]) or not with_hint
-    talk = streams.err.splitlines()
-    first = next(line for line in talk if line.startswith("error: "))
-    assert first == f"error: {error['message'].splitlines()[0]}"
-    assert len(error["facts"]) <= 10
-    assert "Traceback" not in streams.err
-    assert contents(place) == before  # nothing was written, not even an output folder
-
-
-def test_a_locked_folder_is_an_error_too(place: Path, capsys) -> None:
-    record = Record(place / "out" / ".fusecli" / "manifest.jsonl", "out")
-    with Manifest(record, "fuse", {}):
-        assert fuse(*IN, *OUT, "--json") == 2
-    error = json.loads(capsys.readouterr().out)["error"]
-    assert (error["code"], "--shard" in error["hint"]) == ("out.locked", True)
-
-
-def bomb(path: str) -> None:
-    """Write a small TIFF that claims 4 gigapixels."""
-    Path(path).write_bytes(set_tag(set_tag(tiff_bytes(scene()), 256, 65535), 257, 65535))
-
-
-ITEMS = [
-    ("read.decode", lambda: Path("vis/001.png").write_bytes(b"not a picture"), []),
-    ("read.decode", lambda: Path("vis/001.png").write_bytes(b""), []),
-    ("read.bomb", lambda: bomb("vis/001.png"), []),
-    ("size.differ", lambda: draw(Path("vis/001.png"), (25, 31, 3)), []),
-    ("model.size", lambda: [draw(Path(s, "001.png"), (9, 9)) for s in ("ir", "vis")],
-     ["-m", "rfn-nest"]),
-    ("read.colour", lambda: draw(Path("ir/001.png"), (24, 32, 3)), []),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("code", "prepare", "options"), ITEMS)
-def test_errors_of_one_item(code, prepare, options, place: Path, capsys) -> None:
-    prepare()
-    capsys.readouterr()
-    assert run(["fuse", *QUICK, *IN, *OUT, *options, "--json"]) == 3
-    report = json.loads(capsys.readouterr().out)
-    assert report["schema"] == "fusecli/run/1"
-    assert report["exit_code"] == 3
-    assert [(item["key"], item["code"]) for item in report["failures"]] == [("001", code)]
-    failed = [line for line in lines(place / "out") if line.get("status") == "failed"]
-    assert [line["error"]["code"] for line in failed] == [code]
-    assert sorted(contents(place / "out")) == ["000.png", "002.png"]
-
-
-def test_a_bug_is_exit_1_and_one_document(place: Path, capsys, monkeypatch) -> None:
-    from fusecli.pipeline import planning
-
-    def broken(*arguments, **options) -> None:
-        raise ZeroDivisionError("surprise")
-
-    monkeypatch.setattr(planning, "plan", broken)
-    assert run(["fuse", *IN, *OUT, "--json"]) == 1
-    streams = capsys.readouterr()
-    assert json.loads(streams.out)["error"]["code"] == "internal"
-    assert "-vv" in streams.err
-    assert "Traceback" not in streams.err
+def test_a_limit_of_pixels_from_the_environment(tmp_path: Path, monkeypatch) -> None:
+    ir, vis = draw(tmp_path / "ir.png", (24, 32)), draw(tmp_path / "vis.png", (24, 32))
+    for limit, status in ((24 * 32 - 1, 4), (24 * 32, 0)):
+        monkeypatch.setenv("FUSECLI_MAX_PIXELS", str(limit))
+        assert fuse(ir, vis, "-o", tmp_path / "out.png") == status

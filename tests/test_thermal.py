@@ -180,6 +180,14 @@ def test_a_folder_of_photographs_is_fused_with_itself(flyr, tmp_path: Path, caps
     assert json.loads(capsys.readouterr().out)["counts"]["skipped"] == 2
 
 
+def test_what_the_camera_does_not_know_is_registered(flyr, tmp_path: Path) -> None:
+    shot = Shot(photograph=scene("uint8", 3, (96, 128)), view=View(2.0)).write(tmp_path / "a.jpg")
+    out = tmp_path / "out"
+    command = ["--reader", "thermal", "--align", "auto", "--on-reject", "identity"]
+    assert fuse(shot, "-o", out, *command) == 0
+    assert images.read(str(out / "a.png")).pixels.shape == (48, 64, 3)
+
+
 def test_percentiles_of_a_sequence(flyr, tmp_path: Path) -> None:
     for number, warmer in enumerate((0, 20)):
         shot = Shot(DEGREES + warmer, scene("uint8", 3, (48, 64)), View(1.0))

@@ -30,12 +30,13 @@ def list_(*, json: Json = False) -> int:
     for name in models.names():
         spec = models.find(name)
         entry = weights.get(name)
+        options = {**spec.defaults(), **(entry.options if entry else {})}
         rows.append(
             {
                 "name": name,
                 "title": spec.title,
                 "role": spec.role,
-                "parameters": count_parameters(spec),
+                "parameters": count_parameters(spec, options),
                 "colour": "luma" if spec.role == "fuser" else "none",
                 "multiple_of": spec.multiple_of,
                 "min_size": spec.min_size,
@@ -49,6 +50,8 @@ def list_(*, json: Json = False) -> int:
 
         write_json({"schema": "fusecli/models/1", "models": rows})
         return 0
+    for row in rows:  # the terms of the data are in the JSON and on the cards
+        row["licence"] = row["licence"] and row["licence"].partition(" (")[0]
     columns = ("name", "parameters", "colour", "multiple_of", "tiling", "weights", "licence")
     table = [columns, *(tuple(_cell(row[column]) for column in columns) for row in rows)]
     widths = [max(len(line[index]) for line in table) for index in range(len(columns))]

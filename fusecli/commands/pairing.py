@@ -33,8 +33,10 @@ def select_pairs(
         UsageError: Neither IR and VIS nor `--pairs`, or both.
         InputError: No pair, or files without a partner.
     """
+    from fusecli.io.files import pixel_limit
     from fusecli.io.pairs import find_pairs
 
+    pixel_limit()  # a wrong variable is better noticed now than in every item
     if inputs.pairs is not None:
         if ir is not None or vis is not None:
             raise UsageError(

@@ -19,6 +19,7 @@ from fusecli.io import mismatch
 SUFFIXES = frozenset(
     (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".pfm", ".npy")
 )
+MAX_PIXELS = 1 << 28  # a 16384 x 16384 picture; beyond it a file is taken for a bomb
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,22 @@ def check_key(key: str, where: str = "") -> str:
             details={"key": key},
         )
     return key
+
+
+def pixel_limit() -> int:
+    """Return how many pixels a picture may have: `FUSECLI_MAX_PIXELS`, or `MAX_PIXELS`.
+
+    Raises:
+        UsageError: Not a positive number (`usage.max_pixels`).
+    """
+    text = os.environ.get("FUSECLI_MAX_PIXELS", "")
+    if text and not (text.isdecimal() and int(text)):
+        raise UsageError(
+            f"FUSECLI_MAX_PIXELS={text} is not a number of pixels",
+            code="usage.max_pixels",
+            hint=f"unset it, or export FUSECLI_MAX_PIXELS={MAX_PIXELS}",
+        )
+    return int(text or MAX_PIXELS)
 
 
 def natural(text: str) -> tuple[str | int, ...]:

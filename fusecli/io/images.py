@@ -18,6 +18,7 @@ from fusecli.errors import InputError
 from fusecli.io import containers, tiff
 from fusecli.io.containers import Container
 from fusecli.io.encoding import HOLDS, check_format, encode
+from fusecli.io.files import pixel_limit
 from fusecli.io.metadata import ICC_SPACE, Metadata, orientation, turn, upright, upright_xmp
 from fusecli.io.values import (
     from_unit,
@@ -30,14 +31,13 @@ from fusecli.io.values import (
 from fusecli.io.writing import write_atomic
 
 __all__ = [
-    "HOLDS", "MAX_PIXELS", "Metadata", "Picture", "as_grey", "check_format", "decode", "encode",
+    "HOLDS", "Metadata", "Picture", "as_grey", "check_format", "decode", "encode",
     "from_array", "from_unit", "limits", "luma", "parse_range", "read", "to_unit",
     "write_atomic",
 ]  # fmt: skip
 
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # reasons travel in our errors
 
-MAX_PIXELS = 1 << 28  # a 16384 x 16384 picture; beyond it a file is taken for a bomb
 MAX_BYTES_PER_PIXEL = 64  # a file larger than this times the pixel bound is not read at all
 
 # Channels that differ by at most this share of the full range, on average, are still grey. Over
@@ -72,8 +72,12 @@ class Picture:
     path: str = ""
 
 
-def read(path: str, max_pixels: int = MAX_PIXELS) -> Picture:
+def read(path: str, max_pixels: int | None = None) -> Picture:
     """Return the picture in a file.
+
+    Args:
+        path: The file.
+        max_pixels: A picture that claims more is refused; None is `pixel_limit()`.
 
     Raises:
         InputError: `read.missing`, `read.permission`, `read.failed`, `read.decode`, `read.bomb`.
@@ -81,13 +85,14 @@ def read(path: str, max_pixels: int = MAX_PIXELS) -> Picture:
     return decode(file_bytes(path, max_pixels), path, max_pixels)
 
 
-def file_bytes(path: str, max_pixels: int = MAX_PIXELS) -> bytes:
+def file_bytes(path: str, max_pixels: int | None = None) -> bytes:
     """Return what is in a file that may hold a picture of at most so many pixels.
 
     Raises:
         InputError: `read.missing`, `read.permission`, `read.failed`, `read.decode` where it is no
             regular file, `read.bomb`.
     """
+    max_pixels = max_pixels or pixel_limit()
     try:
         status = os.stat(path)  # before opening: a pipe without writer would block for ever
         if not stat.S_ISREG(status.st_mode):
@@ -114,16 +119,17 @@ def file_bytes(path: str, max_pixels: int = MAX_PIXELS) -> bytes:
         ) from None
 
 
-def decode(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Picture:
+def decode(data: bytes, name: str, max_pixels: int | None = None) -> Picture:
     """Return the picture in the bytes of a file; `name` is for messages.
 
     Raises:
         InputError: `read.decode` or `read.bomb`.
     """
+    most = max_pixels or pixel_limit()
 
     def check_size(width: int, height: int) -> None:
-        if width * height > max_pixels:
-            raise _bomb(name, f"it claims {width}x{height} pixels", max_pixels)
+        if width * height > most:
+            raise _bomb(name, f"it claims {width}x{height} pixels", most)
 
     try:
         container = containers.inspect(data)
@@ -364,5 +370,6 @@ def _bomb(name: str, claim: str, max_pixels: int) -> InputError:
     return InputError(
         f"refused to decode {name}: {claim}, the limit is {max_pixels} pixels",
         code="read.bomb",
+        hint="if the file is what it should be: export FUSECLI_MAX_PIXELS=1000000000",
         details={"path": name, "limit": max_pixels},
     )

@@ -115,7 +115,7 @@ def _read_page(data: bytes, file: tifffile.TiffFile, page: Any, fallback: Decode
         about.orientation,
         about.metadata,
         about.nodata,
-        _more_pages(file),
+        more_pages(file),
     )
 
 
@@ -261,7 +261,8 @@ def _nodata(page: Any) -> float | None:
         return None
 
 
-def _more_pages(file: tifffile.TiffFile) -> bool:
+def more_pages(file: tifffile.TiffFile) -> bool:
+    """Return whether there are pages that are not overviews or masks of the first."""
     try:
         second = file.pages[1]
     except Exception:  # none, or too damaged to count

@@ -34,6 +34,7 @@ class TiffRows:
         dtype: uint8 or uint16.
         nodata: Value of pixels without a measurement, if the file names one.
         metadata: See `tiff.Page`.
+        more_pages: See `tiff.Page`.
     """
 
     def __init__(self, file: tifffile.TiffFile) -> None:
@@ -47,6 +48,7 @@ class TiffRows:
         about = tiff.describe(page)
         self.metadata: Metadata = about.metadata
         self.nodata = about.nodata
+        self.more_pages = tiff.more_pages(file)
         self._bands: dict[int, np.ndarray] = {}
         self._contiguous = _is_contiguous(page)
 

@@ -187,13 +187,16 @@ class MFEIF(nn.Module):
         temperature: Initial value of the learnable factor before the softmax, which keeps the
             deep features alive in training (the published weights show them dead); 0 leaves the
             factor out, as in the authors' code.
+        margin: Pixels by which the images are continued on all sides before they are fused. With
+            0, as published, the zeros around the images can leave a black rim of four pixels.
 
     Source:
         Liu et al., IEEE TCSVT 32, 2022, and its earlier conference text.
     """
 
-    def __init__(self, variant: str = "journal", temperature: float = 8.0) -> None:
+    def __init__(self, variant: str = "journal", temperature: float = 8.0, margin: int = 0) -> None:
         super().__init__()
+        self.margin = margin
         conference = variant == "conference"
         self.extractor = Extractor(conference, (1.0, 1.0, 1.0) if conference else (0.1, 0.1, 1.0))
         self.attention = Attention(conference)
@@ -203,11 +206,16 @@ class MFEIF(nn.Module):
 
     def forward(self, ir: Tensor, vis: Tensor) -> Tensor:
         """Return the fused image, (B, 1, H, W); it may exceed 1."""
+        height, width = ir.shape[-2:]
+        if self.margin:
+            ir, vis = (F.pad(x, (self.margin,) * 4, mode="replicate") for x in (ir, vis))
         features_ir, features_vis = self._features(ir, vis)
         weights = self._mix(
             features_ir[2] * self.attention(ir) + features_vis[2] * self.attention(vis)
         )
-        return self._decode(weights, features_ir, features_vis)
+        fused = self._decode(weights, features_ir, features_vis)
+        inside = slice(self.margin, self.margin + height), slice(self.margin, self.margin + width)
+        return fused[..., *inside] if self.margin else fused
 
     def trace(self, ir: Tensor, vis: Tensor) -> Trace:
         """Return the fused image with everything it was made from."""
@@ -354,6 +362,7 @@ SPEC = ModelSpec(
         Option(
             "temperature", 8.0, "initial factor before the softmax, learnt; 0: none, as published"
         ),
+        Option("margin", 0, "pixels the images are continued by; 0: as published", (0, 8)),
     ),
     stages=(
         Stage(

@@ -16,11 +16,12 @@ from fusecli.errors import MissingError
 from fusecli.pipeline import stream
 from fusecli.pipeline.aligning import AlignedReport, Alignment
 from fusecli.pipeline.fusing import FusePair, Rules
-from fusecli.pipeline.inference import FuseHere, Fuser, InferenceWorker, Tiling
+from fusecli.pipeline.inference import Fuser, Tiling
 from fusecli.pipeline.manifest import Manifest, Record
 from fusecli.pipeline.outputs import remove_leftovers
 from fusecli.pipeline.planning import Job, Plan
 from fusecli.pipeline.preparation import against_bf16
+from fusecli.pipeline.worker import FuseHere, InferenceWorker, lanes
 from fusecli.report import Outcome, Reporter, RunReport
 from fusecli.runtime import Runtime
 
@@ -135,7 +136,7 @@ class FusingRun:
                 manifest=self.manifest,
                 total=len(jobs),
                 # besides the readers and writers, one thread waits for each pair in a network
-                threads=runtime.jobs + engine.batch_size * len(runtime.devices),
+                threads=runtime.jobs + engine.batch_size * sum(map(lanes, runtime.devices)),
                 fail_fast=fail_fast,
                 pool=engine.pool,
             )

@@ -19,10 +19,10 @@ from fusecli.io.images import Picture
 from fusecli.io.tiff_rows import TiffRows
 from fusecli.pipeline.aligning import Alignment, align, luma_of, note_transform, pass_into
 from fusecli.pipeline.compare import compare
-from fusecli.pipeline.inference import FuseArrays
 from fusecli.pipeline.large import LargePair, Side
 from fusecli.pipeline.outputs import stage
 from fusecli.pipeline.planning import Job
+from fusecli.pipeline.worker import FuseArrays
 from fusecli.report import Outcome, Stopwatch
 
 LARGE = 1 << 25  # pixels of a pair that is not held in memory, where that can be avoided
@@ -99,6 +99,7 @@ class FusePair:
         with self._one_large_pair:  # each may take as much memory as a run is meant to
             with watch("read"):
                 ir, vis = Side(ir_rows, rules.ir_range), Side(vis_rows, rules.vis_range)
+            note_pages(outcome, ir_rows, vis_rows)
             _note_range(ir.limits, ir.rows.dtype, ir.share_from, outcome)
             pair = LargePair(ir, vis, self.fuse)
             dtype = vis_rows.dtype if rules.out_dtype == "auto" else np.dtype(rules.out_dtype)
@@ -127,11 +128,7 @@ class FusePair:
         rules = self.rules
         with watch("read"):
             ir_picture, vis_picture = read_pair(job, rules.reader)
-            for picture in (ir_picture, vis_picture):
-                if picture.more_pages:
-                    outcome.notes["read.pages"] = (
-                        f"{picture.path} has more pages, and only its first is used"
-                    )
+            note_pages(outcome, ir_picture, vis_picture)
             ir, vis = images.as_grey(ir_picture, rules.ir_luma), vis_picture.pixels
             alpha = vis_picture.alpha if rules.alpha == "keep" else None
             if alpha is not None:
@@ -227,6 +224,13 @@ def _record(
         "limits": {"ir": list(limits[0]), "vis": list(limits[1])},
         "nonfinite": {"ir": nonfinite[0], "vis": nonfinite[1]},
     }
+
+
+def note_pages(outcome: Outcome, *sides: Picture | TiffRows) -> None:
+    """Warn of TIFF files of which only the first page is used."""
+    for side in sides:
+        if side.more_pages:
+            outcome.notes["read.pages"] = f"only the first page of {side.path} is used"
 
 
 def _note_range(

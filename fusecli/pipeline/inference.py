@@ -1,4 +1,4 @@
-"""A network made ready to run, and the one thread per device that runs it.
+"""A network made ready to run on images of any size.
 
 Everything true of all networks is here: value range, padding, tiles, cropping, tone. What is true
 of one network is data in its `ModelSpec`.
@@ -6,23 +6,17 @@ of one network is data in its `ModelSpec`.
 
 from __future__ import annotations
 
-import copy
 import math
-import queue
-import threading
-import time
-from collections import deque
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Future
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fusecli.errors import FusecliError, InputError
+from fusecli.errors import InputError
 from fusecli.models import ModelSpec
 from fusecli.pipeline.preparation import prepare
 from fusecli.pipeline.tiles import Window, rows, run_tiled
@@ -30,10 +24,9 @@ from fusecli.runtime import total_memory
 
 # Share of the memory that `--tile auto` gives the network. The whole and not the free memory
 # counts, so that the tiles of an image do not depend on what else is running.
-SHARE = {"cpu": 0.25, "mps": 0.25, "cuda": 0.6}
+SHARE = {"cpu": 0.25, "mps": 0.25, "cuda": 0.3}
 LARGE_MEMORY = 1 << 30  # bytes for the tiles of an image that is read and written in rows
 LARGE_TILE = 1024
-LINGER = 0.02  # seconds a batch waits for company
 
 
 @dataclass(frozen=True)
@@ -129,6 +122,10 @@ class Fuser:
         Raises:
             InputError: The network cannot take this size (`model.size`, `model.memory`).
         """
+        with _own(self.device):
+            return self._fused(ir, vis, toned)
+
+    def _fused(self, ir: Tensor, vis: Tensor, toned: bool) -> Tensor:
         height, width = ir.shape[-2:]
         if min(height, width) < self.spec.min_size:
             raise InputError(
@@ -138,13 +135,16 @@ class Fuser:
                 hint="choose another model with -m; fusecli models list shows the smallest sizes",
             )
         low, high = self.spec.input_range
-        ir, vis = (
-            (low + (high - low) * image.to(self.device, torch.float32)) for image in (ir, vis)
-        )
+        ir, vis = (low + (high - low) * self._uploaded(image) for image in (ir, vis))
         fused = (self._pieces(ir, vis) - low) / (high - low)
         if toned:
             fused = stretch(fused) if self.tone == "stretch" else fused.clamp(0, 1)
         return fused.cpu()
+
+    def _uploaded(self, image: Tensor) -> Tensor:
+        if self.device.type == "cuda":  # only from pinned memory is a copy asynchronous
+            image = image.pin_memory()
+        return image.to(self.device, torch.float32, non_blocking=True)
 
     @property
     def tiles_exactly(self) -> bool:
@@ -229,141 +229,6 @@ class Fuser:
         )
 
 
-@dataclass(frozen=True)
-class Fused:
-    """What a worker returns.
-
-    Args:
-        image: (H, W) float32 in 0..1.
-        ms: Time in the network; of a batch, this pair's share.
-    """
-
-    image: np.ndarray
-    ms: float
-
-
-class FuseArrays(Protocol):
-    """Whoever fuses arrays: a network here, or threads that share some."""
-
-    @property
-    def fuser(self) -> Fuser:
-        """The network, for what it knows of tiles and tone."""
-        ...
-
-    def __call__(self, ir: np.ndarray, vis: np.ndarray, toned: bool = True) -> Fused:
-        """Return the fused luma of one pair.
-
-        Args:
-            ir: (H, W) float32 in 0..1.
-            vis: The same shape.
-            toned: See `Fuser`.
-        """
-        ...
-
-
-@dataclass(frozen=True)
-class FuseHere:
-    """A network that runs in the thread that asks."""
-
-    fuser: Fuser
-
-    def __call__(self, ir: np.ndarray, vis: np.ndarray, toned: bool = True) -> Fused:
-        """Return the fused luma of one pair."""
-        start = time.perf_counter()
-        fused = self.fuser(
-            torch.from_numpy(ir)[None, None], torch.from_numpy(vis)[None, None], toned
-        )
-        return Fused(fused[0, 0].numpy(), 1000 * (time.perf_counter() - start))
-
-
-class InferenceWorker:
-    """Threads, one per device, that run batches of equal-sized pairs for any number of callers.
-
-    Args:
-        fusers: One per device.
-        batch_size: Most pairs in one forward pass.
-    """
-
-    def __init__(self, fusers: list[Fuser], batch_size: int = 1) -> None:
-        self.fuser = fusers[0]
-        self.batch_size = batch_size
-        self._requests: queue.Queue[_Request | None] = queue.Queue()
-        self._threads = [
-            threading.Thread(target=self._serve, args=(fuser,), daemon=True) for fuser in fusers
-        ]
-        for thread in self._threads:
-            thread.start()
-
-    def __call__(self, ir: np.ndarray, vis: np.ndarray, toned: bool = True) -> Fused:
-        """Return the fused luma of one pair, blocking until its batch has run.
-
-        Args:
-            ir: (H, W) float32 in 0..1.
-            vis: The same shape.
-            toned: See `Fuser`.
-        """
-        request = _Request(torch.from_numpy(ir), torch.from_numpy(vis), toned, Future())
-        self._requests.put(request)
-        return request.result.result()
-
-    def close(self) -> None:
-        """Let the threads finish what was asked and end."""
-        for _ in self._threads:
-            self._requests.put(None)
-        for thread in self._threads:
-            thread.join()
-
-    def _serve(self, fuser: Fuser) -> None:
-        other_sizes: deque[_Request] = deque()  # taken from the queue, but not fitting the batch
-        while True:
-            first = other_sizes.popleft() if other_sizes else self._requests.get()
-            if first is None:
-                return
-            batch = [first]
-            for request in list(other_sizes):
-                if len(batch) < self.batch_size and request.fits(first):
-                    other_sizes.remove(request)
-                    batch.append(request)
-            while len(batch) < self.batch_size:
-                try:
-                    another = self._requests.get(timeout=LINGER)
-                except queue.Empty:
-                    break
-                if another is None:
-                    self._requests.put(None)  # ours again, once this batch has run
-                    break
-                fits = another.fits(first)
-                (batch if fits else other_sizes).append(another)
-            self._run(fuser, batch)
-
-    @staticmethod
-    def _run(fuser: Fuser, batch: list[_Request]) -> None:
-        start = time.perf_counter()
-        try:
-            ir = torch.stack([request.ir for request in batch])[:, None]
-            vis = torch.stack([request.vis for request in batch])[:, None]
-            fused = fuser(ir, vis, batch[0].toned)
-        except Exception as error:
-            for request in batch:
-                request.result.set_exception(_each(error))
-            return
-        ms = 1000 * (time.perf_counter() - start) / len(batch)
-        for request, image in zip(batch, fused[:, 0], strict=True):
-            request.result.set_result(Fused(image.numpy(), ms))
-
-
-@dataclass(frozen=True, eq=False)
-class _Request:
-    ir: Tensor
-    vis: Tensor
-    toned: bool
-    result: Future[Fused]
-
-    def fits(self, other: _Request) -> bool:
-        """Return whether both can run in one batch."""
-        return (self.ir.shape, self.toned) == (other.ir.shape, other.toned)
-
-
-def _each(error: Exception) -> Exception:
-    """Return an error that several threads may raise: a copy each, for their own tracebacks."""
-    return copy.copy(error) if isinstance(error, FusecliError) else error
+def _own(device: torch.device) -> AbstractContextManager[object]:
+    """Return a block in which kernels are launched on a device, and not on the first."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()

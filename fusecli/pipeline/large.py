@@ -15,8 +15,9 @@ import torch
 from fusecli.io import images, tiff
 from fusecli.io.tiff_rows import TiffRows
 from fusecli.io.values import histogram_percentiles, resolve_range
-from fusecli.pipeline.inference import FuseArrays, stretch_from
+from fusecli.pipeline.inference import stretch_from
 from fusecli.pipeline.tiles import Window
+from fusecli.pipeline.worker import FuseArrays
 
 Recolour = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 

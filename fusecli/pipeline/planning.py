@@ -111,7 +111,9 @@ class Target:
         if suffix in FORMATS:
             if format not in ("auto", FORMATS[suffix]):
                 raise UsageError(
-                    f"--format {format} contradicts the name {self.out}", code="out.format"
+                    f"--format {format} contradicts the name {self.out}",
+                    code="out.format",
+                    hint=f"leave --format out, or let the name end in {SUFFIXES[format]}",
                 )
             format = FORMATS[suffix]
         if format != "auto" and self.dtype not in ("auto", *HOLDS[format]):

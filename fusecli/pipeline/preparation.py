@@ -15,9 +15,10 @@ def prepare(
     network: nn.Module, spec: ModelSpec, device: torch.device, dtype: torch.dtype
 ) -> nn.Module:
     """Return a copy for inference on a device, under autocast where `dtype` is not float32."""
-    prepared = fold_batch_norm(network).to(device)
+    prepared = fold_batch_norm(network)
     # 1.3 to 2 times faster on a CPU for every convolutional network
     prepared = prepared.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    prepared = prepared.to(device)  # last: a copy is waited for, work in another stream is not
     if dtype != torch.float32:
         for name in spec.full_precision:
             parent, _, child = name.rpartition(".")

@@ -24,6 +24,7 @@ from fusecli.pipeline.aligning import (
     note_transform,
     untouched,
 )
+from fusecli.pipeline.fusing import note_pages
 from fusecli.pipeline.manifest import Manifest, Record
 from fusecli.pipeline.moving import Resampling, metadata_of, move_picture
 from fusecli.pipeline.outputs import remove_leftovers, stage
@@ -79,6 +80,7 @@ class RegisterPair:
         watch, outcome = Stopwatch(), Outcome(job.key, out=job.out)
         with watch("read"):
             fixed, moving = read_sides(job, self.rules.fixed)
+            note_pages(outcome, fixed, moving)
             fixed_luma, moving_luma = luma_of(fixed), luma_of(moving)
         with watch("run"):
             transform = self.alignment.of(job.key, fixed_luma, moving_luma)

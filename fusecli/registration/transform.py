@@ -156,7 +156,7 @@ def load(path: Path) -> Transform:
         raise InputError(
             f"there is no transform {path}: {error.strerror}", code="register.missing"
         ) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _misfit(path, f"it is not JSON: {error}") from None
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:
         found = document.get("schema") if isinstance(document, dict) else type(document).__name__

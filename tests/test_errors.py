@@ -1,0 +1,444 @@
+"""Every error of every command: one JSON document with its code, its exit status and a hint.
+
+The first table is `fusecli fuse`, the second the other commands, the third what happens to single
+items, the last what no command line can bring about here. A test compares them with the package:
+a new code needs a row.
+"""
+
+import ast
+import errno
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from unittest import mock
+
+import numpy as np
+import pytest
+import torch
+from pictures import scene, set_tag, tiff_bytes
+from runs import contents, draw, draw_pairs, fuse, lines
+
+import fusecli
+from fusecli import checkpoint, config, models, ops, packages, perceptual, warping
+from fusecli.cli import run
+from fusecli.errors import FusecliError
+from fusecli.io import images, writing
+from fusecli.io.files import pixel_limit
+from fusecli.pipeline import boxes, clusters, exporting, fusing, learning, misaligning, stream
+from fusecli.pipeline.manifest import Manifest, Record
+from fusecli.pipeline.ranks import Ranks
+from fusecli.pipeline.recipes import resolve_stages
+from fusecli.pipeline.run_folder import prepare
+
+QUICK = ("--weights", "random", "--progress", "none")
+
+# Their one sentence says what to do, or there is nothing to be done.
+PLAIN = {
+    "config.missing", "config.syntax", "config.value", "device.twice", "export.format",
+    "internal", "model.size", "ops.mode", "os.error", "out.file", "pair.count", "range.empty",
+    "read.array", "read.decode", "read.failed", "read.missing", "read.permission",
+    "register.matrix", "register.missing", "size.empty", "train.loss", "train.nonfinite",
+    "train.number", "usage.align", "usage.assignment", "usage.compare", "usage.exclusive",
+    "usage.fail_under", "usage.jobs", "usage.log", "usage.pairs", "usage.register",
+    "usage.resume", "usage.stdout", "usage.table", "usage.tile", "usage.truth", "usage.warp",
+    "warp.empty", "weights.manifest", "weights.missing", "write.failed", "write.folder",
+}  # fmt: skip
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a working directory with three pairs in `ir` and `vis`."""
+    draw_pairs(tmp_path, 3)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(config, "user_file", lambda: tmp_path / "no" / "config.toml")
+    for name in [name for name in os.environ if name.startswith(("FUSECLI_", "SLURM_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("FUSECLI_WEIGHTS", str(tmp_path / "shelf"))
+    monkeypatch.setattr(perceptual, "_vgg_file", lambda: None)
+    return tmp_path
+
+
+def write(name: str, text: str) -> Callable[[], object]:
+    def prepare() -> None:
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_text(text)
+
+    return prepare
+
+
+def nothing() -> None:
+    pass
+
+
+IN, OUT = ["ir", "vis"], ["-o", "out"]
+ONE = ["ir/000.png", "vis/000.png"]
+
+# code, exit status, arguments, what is prepared
+FUSE = [
+    ("usage.arguments", 2, [*IN, *OUT, "--modle", "x"], nothing),
+    ("usage.arguments", 2, [*IN], nothing),
+    ("usage.arguments", 2, ["ir", *OUT], nothing),
+    ("usage.arguments", 2, [*IN, *OUT, "--tone", "loud"], nothing),
+    ("usage.pairs", 2, [*IN, *OUT, "--pairs", "list.csv"], nothing),
+    ("usage.stdout", 2, [*IN, *OUT, "--print"], nothing),
+    ("usage.resume", 2, [*IN, *OUT, "--resume", "--overwrite"], nothing),
+    ("usage.resume", 2, [*IN, *OUT, "--resume", "--manifest", "none"], nothing),
+    ("usage.shard", 2, [*IN, *OUT, "--shard", "3/2"], nothing),
+    ("usage.shard", 2, [*IN, *OUT, "--shard", "slurm"], nothing),
+    ("usage.align", 2, [*IN, *OUT, "--align", "auto", "--fit", "ir-to-vis"], nothing),
+    ("usage.backend", 2, [*IN, *OUT, "--backend", "dusk"], nothing),
+    ("usage.jobs", 2, [*IN, *OUT, "--jobs", "many"], nothing),
+    ("usage.tile", 2, [*IN, *OUT, "--tile", "3"], nothing),
+    ("usage.name", 2, [*IN, *OUT, "--name", "{key.real}"], nothing),
+    ("usage.compare", 2, [*ONE, "-o", "o.png", "--compare", "side"], nothing),
+    ("model.unknown", 2, [*IN, *OUT, "-m", "recnet"], nothing),
+    ("config.missing", 2, [*IN, *OUT, "--config", "no.toml"], nothing),
+    ("config.syntax", 2, [*IN, *OUT], write("fusecli.toml", "[fuse")),
+    ("config.unknown", 2, [*IN, *OUT], write("fusecli.toml", "[fuse]\nmodle='x'")),
+    ("config.value", 2, [*IN, *OUT], write("fusecli.toml", "[fuse]\nresume='x'")),
+    ("pair.unmatched", 2, [*IN, *OUT], lambda: Path("ir/002.png").rename("ir/9.png")),
+    ("pair.none", 2, [*IN, *OUT, "--ir-suffix", "0"],
+     lambda: [p.rename(f"ir/{p.stem}_ir.png") for p in Path("ir").iterdir()]),
+    ("pair.empty", 2, ["empty", "vis", *OUT], lambda: Path("empty").mkdir()),
+    ("pair.duplicate", 2, [*IN, *OUT], write("ir/000.bmp", "")),
+    ("pair.same", 2, ["ir", "ir", *OUT], nothing),
+    ("pair.regex", 2, [*IN, *OUT, "--pair-regex", "0+"], nothing),
+    ("pair.list", 2, ["--pairs", "list.csv", *OUT], write("list.csv", "a,b\n1,2\n")),
+    ("pair.key", 2, ["--pairs", "list.csv", *OUT],
+     write("list.csv", "ir,vis,name\nir/000.png,vis/000.png,../../etc/passwd\n")),
+    ("pair.count", 2, [*IN, *OUT, "--pair-by", "order"],
+     lambda: Path("ir/002.png").unlink()),
+    ("out.exists", 2, [*IN, *OUT], write("out/001.png", "mine")),
+    ("out.foreign", 2, [*IN, *OUT, "--resume"], write("out/001.png", "mine")),
+    ("out.inside", 2, ["ir", "vis", "-o", "ir/out", "-r"], nothing),
+    ("out.collision", 2, [*IN, *OUT, "--name", "same"], nothing),
+    ("out.file", 2, [*IN, "-o", "one.png"], nothing),
+    ("out.format", 2, [*ONE, "-o", "o.png", "--format", "tiff"], nothing),
+    ("out.format", 2, [*IN, *OUT, "--format", "jpeg", "--out-dtype", "uint16"], nothing),
+    ("out.not-a-folder", 2, [*IN, "-o", "notes.txt"], write("notes.txt", "mine")),
+    ("read.missing", 2, ["irr", "vis", *OUT], nothing),
+    ("range.syntax", 2, [*IN, *OUT, "--ir-range", "warm"], nothing),
+    ("range.empty", 2, [*IN, *OUT, "--ir-range", "9:3"], nothing),
+    ("write.failed", 2, [*IN, "-o", "notes.txt/out"], write("notes.txt", "mine")),
+    ("device.syntax", 2, [*IN, *OUT, "--device", "toaster"], nothing),
+    ("device.twice", 2, [*IN, *OUT, "--device", "cpu,cpu"], nothing),
+    ("device.precision", 2, [*IN, *OUT, "--device", "cpu", "--precision", "fp16"], nothing),
+    ("device.missing", 5, [*IN, *OUT, "--device", "cuda:63"], nothing),
+    ("weights.missing", 5, [*IN, *OUT, "--weights", "nameless"], nothing),
+    ("weights.layout", 5, [*IN, *OUT, "--weights", "w.safetensors"],
+     write("w.safetensors", "not tensors")),
+    ("pair.options", 2, [*IN, *OUT, "--pair-regex", "(0+)", "--ir-suffix", "_ir"], nothing),
+    ("out.outside", 2, [*IN, *OUT, "--name", "../{key}"], nothing),
+    ("read.failed", 2, ["--pairs", "ir", *OUT], nothing),
+    ("range.mixed", 2, [*IN, *OUT, "--range-scope", "all", "--ir-range", "p1:p99"],
+     lambda: draw_deep("ir/001.png")),
+    ("weights.manifest", 5, [*IN, *OUT, "--weights", "b"], write("shelf/manifest.json", "{")),
+    ("weights.checksum", 5, [*IN, *OUT, "--weights", "a"], lambda: shelve()),
+    ("weights.nonfinite", 5, [*IN, *OUT, "--weights", "nan.safetensors"], lambda: store_nan()),
+]  # fmt: skip
+
+
+def store_nan() -> None:
+    spec = models.find("reconet")
+    network = checkpoint.untrained(spec, {})
+    with torch.no_grad():
+        next(network.parameters()).fill_(torch.nan)
+    checkpoint.save("nan.safetensors", network, model="reconet", options={})
+
+
+def shelve() -> None:
+    """Put a weights file, and a manifest that describes another one, where FUSECLI_WEIGHTS is."""
+    write("shelf/a.safetensors", "not what is listed")()
+    listed = {"name": "a", "model": "reconet", "file": "a.safetensors", "sha256": "0" * 64}
+    write("shelf/manifest.json", json.dumps({"weights": [listed]}))()
+
+
+def draw_deep(name: str) -> None:
+    Path(name).write_bytes(images.encode(scene("uint16", size=(24, 32)), format="png"))
+
+
+TRAIN = ["train", *IN, "-o", "run", "--steps", "1"]
+EVAL = ["eval", *IN, "vis"]
+EXPORT = ["export", "reconet", "--weights", "random", "-o", "net.safetensors"]
+REGISTER = ["register", *IN, *OUT]
+WARP = ["warp", *IN, *OUT]
+CONVERT = ["models", "convert", "old.pt", "new.safetensors", "-m", "mfeif"]
+
+OTHERS = [
+    ("train.stage", 2, [*TRAIN, "--stage", "fusin"], nothing),
+    ("train.loss", 2, [*TRAIN, "--loss", "ssmi=1"], nothing),
+    ("train.number", 2, [*TRAIN, "--lr", "0"], nothing),
+    ("train.misalign", 2, [*TRAIN, "--misalign", "shift:0"], nothing),
+    ("train.schedule", 2, [*TRAIN, "--schedule", "steps"], nothing),
+    ("train.time", 2, [*TRAIN, "--max-time", "8 hours"], nothing),
+    ("train.pairs", 2, [*TRAIN, "--limit", "1"], nothing),
+    ("train.crop", 2, [*TRAIN, "--crop", "64", "--val-fraction", "0"], nothing),
+    ("usage.exclusive", 2, [*TRAIN, "--resume", "--overwrite"], nothing),
+    ("usage.log", 2, [*TRAIN, "--log", "paper"], nothing),
+    ("usage.set", 2, [*TRAIN, "--set", "lops=2"], nothing),
+    ("usage.assignment", 2, [*TRAIN, "--set", "loops"], nothing),
+    ("out.exists", 2, TRAIN, write("run/config.toml", "")),
+    ("usage.methods", 2, [*EVAL, "elsewhere/vis"], lambda: shutil.copytree("vis", "elsewhere/vis")),
+    ("usage.metrics", 2, [*EVAL, "--metrics", "ssmi"], nothing),
+    ("usage.plots", 2, [*EVAL, "--plots", "bax"], nothing),
+    ("usage.roi", 2, [*EVAL, "--roi", "1,2,3"], nothing),
+    ("usage.table", 2, [*EVAL, "--table", "papyrus"], nothing),
+    ("usage.truth", 2, [*EVAL, "--truth", "t", "--compute", "rgb"], nothing),
+    ("usage.fail_under", 2, [*EVAL, "--fail-under", "vif=good"], nothing),
+    ("export.format", 2, ["export", "reconet", "-o", "net.tflite"], nothing),
+    ("export.format", 2, [*EXPORT, "--format", "onnx"], nothing),
+    ("export.size", 2, [*EXPORT, "--dynamic", "none"], nothing),
+    ("model.size", 2, ["export", "rfn-nest", *EXPORT[2:], "--dynamic", "none", "--size", "3x3"],
+     nothing),
+    ("out.exists", 2, EXPORT, write("net.safetensors", "mine")),
+    ("register.method", 2, [*REGISTER, "--method", "fase"], nothing),
+    ("register.transform", 2, [*REGISTER, "--method", "phase", "--transform", "dense"], nothing),
+    ("register.missing", 2, [*REGISTER, "--init", "none.json"], nothing),
+    ("register.schema", 2, [*REGISTER, "--init", "t.json"], write("t.json", "{}")),
+    ("usage.register", 2, [*REGISTER, "--apply", "ir", "--min-gain", "1"], nothing),
+    ("usage.preset", 2, [*WARP, "--preset", "wild"], nothing),
+    ("usage.kind", 2, [*WARP, "--preset", "reconet-easy", "--kind", "shift"], nothing),
+    ("usage.magnitude", 2, [*WARP, "--kind", "shift", "--rotate", "3"], nothing),
+    ("usage.warp", 2, [*WARP, "--crop-valid", "--link", "hard"], nothing),
+    ("weights.missing", 2, CONVERT, nothing),
+    ("weights.pickle", 2, CONVERT, write("old.pt", "cos\nsystem\n")),
+    ("weights.verify", 6, ["models", "verify"], shelve),
+    ("weights.layout", 5, CONVERT, lambda: torch.save({"a": torch.ones(1)}, "old.pt")),
+]  # fmt: skip
+
+ROWS = [(code, status, ["fuse", *line], prepare) for code, status, line, prepare in FUSE] + OTHERS
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "command", "prepare"), ROWS,
+    ids=[f"{row[0]}-{number}" for number, row in enumerate(ROWS)],
+)  # fmt: skip
+def test_errors_before_work(code, status, command, prepare, place, capsys) -> None:
+    prepare()
+    before = contents(place)
+    weights = ["--weights", "random"] if command[0] == "fuse" and "--weights" not in command else []
+    capsys.readouterr()
+    assert run([*command, *weights, "--json"]) == status
+    streams = capsys.readouterr()
+    document = json.loads(streams.out)
+    assert document["schema"] == "fusecli/error/1"
+    assert document["ok"] is False
+    assert document["exit_code"] == status
+    error = document["error"]
+    assert error["code"] == code
+    assert error["hint"] or code in PLAIN
+    talk = streams.err.splitlines()
+    first = next(line for line in talk if line.startswith("error: "))
+    assert first == f"error: {error['message'].splitlines()[0]}"
+    assert (f"hint: {error['hint']}" in talk) is (error["hint"] is not None)
+    assert len(error["facts"]) <= 10
+    assert "Traceback" not in streams.err
+    assert contents(place) == before  # nothing was written, not even an output folder
+
+
+def test_a_locked_folder_is_an_error_too(place: Path, capsys) -> None:
+    record = Record(place / "out" / ".fusecli" / "manifest.jsonl", "out")
+    with Manifest(record, "fuse", {}):
+        assert fuse(*IN, *OUT, "--json") == 2
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert (error["code"], "--shard" in error["hint"]) == ("out.locked", True)
+
+
+def bomb(path: str) -> None:
+    """Write a small TIFF that claims 4 gigapixels."""
+    Path(path).write_bytes(set_tag(set_tag(tiff_bytes(scene()), 256, 65535), 257, 65535))
+
+
+ITEMS = [
+    ("read.decode", lambda: Path("vis/001.png").write_bytes(b"not a picture"), []),
+    ("read.decode", lambda: Path("vis/001.png").write_bytes(b""), []),
+    ("read.bomb", lambda: bomb("vis/001.png"), []),
+    ("size.differ", lambda: draw(Path("vis/001.png"), (25, 31, 3)), []),
+    ("model.size", lambda: [draw(Path(s, "001.png"), (9, 9)) for s in ("ir", "vis")],
+     ["-m", "rfn-nest"]),
+    ("read.colour", lambda: draw(Path("ir/001.png"), (24, 32, 3)), []),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("code", "prepare", "options"), ITEMS)
+def test_errors_of_one_item(code, prepare, options, place: Path, capsys) -> None:
+    prepare()
+    capsys.readouterr()
+    assert run(["fuse", *QUICK, *IN, *OUT, *options, "--json"]) == 3
+    report = json.loads(capsys.readouterr().out)
+    assert report["schema"] == "fusecli/run/1"
+    assert report["exit_code"] == 3
+    assert [(item["key"], item["code"]) for item in report["failures"]] == [("001", code)]
+    failed = [line for line in lines(place / "out") if line.get("status") == "failed"]
+    assert [line["error"]["code"] for line in failed] == [code]
+    assert sorted(contents(place / "out")) == ["000.png", "002.png"]
+
+
+def test_a_bug_is_exit_1_and_one_document(place: Path, capsys, monkeypatch) -> None:
+    from fusecli.pipeline import planning
+
+    def broken(*arguments, **options) -> None:
+        raise ZeroDivisionError("surprise")
+
+    monkeypatch.setattr(planning, "plan", broken)
+    assert run(["fuse", *IN, *OUT, "--json"]) == 1
+    streams = capsys.readouterr()
+    assert json.loads(streams.out)["error"]["code"] == "internal"
+    assert "-vv" in streams.err
+    assert "Traceback" not in streams.err
+
+
+def test_errors_of_one_registered_item(place: Path, capsys) -> None:
+    """Noise cannot be registered; a transform made for other sizes is not applied."""
+    register = ["register", *IN, "--progress", "none"]
+    capsys.readouterr()
+    assert run([*register, *OUT, "--json"]) == 4
+    failures = json.loads(capsys.readouterr().out)["failures"]
+    assert {item["code"] for item in failures} == {"register.rejected"}
+    assert run([*register, "-o", "kept", "--on-reject", "identity", "-q"]) == 0
+    for side in IN:
+        draw(Path(side, "001.png"), (30, 40))
+    capsys.readouterr()
+    assert run([*register, "-o", "again", "--apply", "kept/transforms", "--json"]) == 3
+    failures = json.loads(capsys.readouterr().out)["failures"]
+    assert [(item["key"], item["code"]) for item in failures] == [("001", "register.size")]
+    assert run([*register, "-o", "rig", "--per", "folder", "--json"]) == 2
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert (error["code"], "--per pair" in error["hint"]) == ("register.rig", True)
+
+
+def test_a_training_that_cannot_go_on(place: Path, capsys) -> None:
+    command = [*TRAIN, "--crop", "16", "--batch-size", "1", "--progress", "none"]
+    assert run(command) == 0
+    capsys.readouterr()
+    assert run([*command, "--lr", "0.5", "--resume", "--json"]) == 2
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert (error["code"], "config.toml" in error["hint"]) == ("train.resume", True)
+    Path("run/last.state.pt").write_bytes(b"nothing")
+    assert run([*command, "--resume", "--json"]) == 5
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert (error["code"], "--init" in error["hint"]) == ("train.state", True)
+
+
+# --- errors that no command line can bring about here -----------------------------------------
+
+
+def failing(function: str, error: Exception, action: Callable[[], object]) -> Callable[[], object]:
+    """Return an action during which a function of the standard library fails."""
+
+    def run() -> None:
+        with mock.patch(function, side_effect=error):
+            action()
+
+    return run
+
+
+def in_environment(action: Callable[[], object], **variables: str) -> Callable[[], object]:
+    def run() -> None:
+        with mock.patch.dict(os.environ, variables):
+            action()
+
+    return run
+
+
+def raised(error: Exception) -> Callable[[], object]:
+    def run() -> None:
+        raise error
+
+    return run
+
+
+def attempt(error: Exception) -> Callable[[], object]:
+    return lambda: exporting._attempt(raised(error))
+
+
+TWO_ON_ONE = SimpleNamespace(devices=(torch.device("cuda", 0),), jobs=2)
+PAIR = [torch.zeros(1, dtype=torch.float64)]
+
+DIRECT = [
+    ("device.backend", 2, lambda: clusters.check("loky", TWO_ON_ONE)),
+    ("export.failed", 6, attempt(TypeError("no such operator"))),
+    ("export.specialised", 6, attempt(ValueError("height was given a static shape"))),
+    ("extra.missing", 5, raised(packages.explain(ImportError(name="flyr")))),
+    ("internal", 2, raised(stream.as_failure(ZeroDivisionError("surprise")))),
+    ("memory", 2, raised(stream.as_failure(MemoryError()))),
+    ("ops.eager", 2, in_environment(lambda: ops.choose("an op", PAIR), FUSECLI_OPS="triton")),
+    ("ops.mode", 2, in_environment(ops.requested, FUSECLI_OPS="fast")),
+    ("os.error", 2, raised(stream.as_failure(OSError(errno.EIO, "broken", "a.png")))),
+    ("read.array", 2, lambda: images.from_array(np.zeros(3))),
+    ("read.permission", 2,
+     failing("os.stat", PermissionError(), lambda: images.file_bytes("a.png"))),
+    ("register.matrix", 2, lambda: warping.check_matrix(np.zeros((3, 3)), (24, 32))),
+    ("size.empty", 2, lambda: fusing.resize(np.zeros((2, 2)), (0, 3))),
+    ("train.batch", 2, lambda: Ranks(0, 3, torch.device("cpu")).share(4)),
+    ("train.nonfinite", 6, lambda: learning._check_finite({"loss": float("nan")})),
+    ("train.optimizer", 2, lambda: resolve_stages(models.find("reconet"), optimizer="sgd")),
+    ("train.recipe", 2, lambda: resolve_stages(models.ModelSpec("Toy", "nobody", torch.nn.Module))),
+    ("train.perceptual", 5, lambda: perceptual.used("vgg")),
+    ("usage.max_pixels", 2, in_environment(pixel_limit, FUSECLI_MAX_PIXELS="many")),
+    ("warp.empty", 2, lambda: boxes.largest_box(np.zeros((4, 4), bool))),
+    ("write.encode", 2, lambda: images.encode(np.zeros((2, 17000), np.uint8), format="webp")),
+    ("write.folder", 2, lambda: prepare(Path("ir/000.png/run"), overwrite=False)),
+    ("write.full", 2, raised(writing.refused("a.png", OSError(errno.ENOSPC, "no space")))),
+    ("write.link", 2,
+     failing("os.link", OSError(errno.EXDEV, "elsewhere"),
+             lambda: misaligning.linked("ir/000.png", "here.png", "hard"))),
+    ("write.permission", 2, raised(writing.refused("a.png", PermissionError(13, "denied")))),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("code", "status", "action"), DIRECT, ids=[row[0] for row in DIRECT])
+def test_errors_from_within(code, status, action, place: Path) -> None:
+    with pytest.raises(FusecliError) as caught:
+        action()
+    assert (caught.value.code, caught.value.exit_code) == (code, status)
+    assert caught.value.hint or code in PLAIN
+
+
+# --- all of them -------------------------------------------------------------------------------
+
+# Shown where what brings them about is built, with more than this file could.
+ELSEWHERE = {
+    "export.parity": "test_export.py",
+    "model.memory": "test_inference.py",
+    "read.changed": "test_resume.py",
+    "read.photograph": "test_thermal.py",
+    "read.thermal": "test_thermal.py",
+    "register.folds": "test_register_command.py",
+    "size.mismatch": "test_training.py",
+    "weights.differ": "test_clusters.py",
+}
+WARNINGS = {
+    "metadata.grid", "range.flat", "range.nonfinite", "range.saturated", "read.pages",
+    "weights.random",
+}  # fmt: skip
+AREAS = (
+    "usage|config|pair|out|read|write|size|range|weights|device|model|register|train|export|extra"
+    "|ops|os|warp|metadata"
+)
+
+
+def codes_of_the_package() -> set[str]:
+    """Return every string in the code that looks like a code; file names have a known suffix."""
+    found: set[str] = set()
+    for path in Path(fusecli.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            text = getattr(node, "value", None)
+            if isinstance(text, str) and re.fullmatch(rf"(?:{AREAS})\.[a-z_-]+", text):
+                found.add(text)
+    return found - {"config.toml", "register.flow", "os.environ"}
+
+
+def test_every_code_is_shown() -> None:
+    shown = {row[0] for row in (*ROWS, *ITEMS, *DIRECT)}
+    shown |= {"out.locked", "train.resume", "train.state"}
+    shown |= {"register.rejected", "register.size", "register.rig"}
+    for code, name in ELSEWHERE.items():
+        assert f'"{code}"' in Path(__file__).with_name(name).read_text("utf-8")
+    expected = codes_of_the_package() - WARNINGS
+    assert shown | set(ELSEWHERE) >= expected, expected - shown - set(ELSEWHERE)
+    assert shown >= PLAIN

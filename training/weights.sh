@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# Train every network that fusecli ships weights for, as the model cards say.
+#
+#   training/weights.sh ../shared/data runs/           all of them: some three hours of one CPU core
+#   training/weights.sh ../shared/data runs/ mfeif     one
+#
+# Interrupted, it goes on where it stopped when called again. Put a result among the shipped ones
+# with `python training/ship.py runs/NAME`.
+set -euo pipefail
+
+data=$1 runs=$2
+shift 2
+mkdir -p "$runs"
+python "$(dirname "$0")/pairs.py" "$data" > "$runs/pairs.csv"
+
+# Shared by all: bfloat16, gradients clipped, a cosine after a short warm-up.
+train() { # RUN ARGUMENTS...
+  local run=$runs/$1
+  shift
+  [ -e "$run/last.state.pt" ] && set -- "$@" --resume
+  fusecli train --pairs "$runs/pairs.csv" -o "$run" --precision bf16 --schedule cosine "$@"
+}
+
+reconet() {
+  local loss="--loss ssim=1 --loss pixel=1 --loss wssim=3 --loss intensity=2 --loss gradient=8 --loss range=5"
+  train reconet-fuse -m reconet --stage fuse --crop 64 --batch-size 8 --steps 500 --lr 3e-3 $loss
+  train reconet -m reconet --stage settle --init "$runs/reconet-fuse/last.safetensors" \
+    --crop 96 --batch-size 6 --steps 1500 --lr 2e-3 $loss
+}
+
+mfeif() {
+  train mfeif -m mfeif --set margin=8 --stage finetune --crop 96 --batch-size 4 --steps 1600 --lr 1.5e-3 \
+    --clip-grad 1 --warmup 30 \
+    --loss gradient=12 --loss wssim=6 --loss intensity=4 --loss ssim=1 --loss range=5
+}
+
+rfvif() {
+  local loss="--loss gradient=12 --loss wssim=6 --loss intensity=4 --loss range=5 --loss perceptual=0 --loss pixel=1"
+  train rfvif-shifted -m rfvif --set width=16 --crop 96 --batch-size 6 --steps 1800 --max-time 27m \
+    --lr 1e-3 --clip-grad 1 --warmup 30 $loss
+  train rfvif -m rfvif --set width=16 --init "$runs/rfvif-shifted/last.safetensors" --misalign none \
+    --crop 96 --batch-size 4 --steps 600 --lr 1e-3 --clip-grad 1 --warmup 30 $loss
+}
+
+smfnet() {
+  train smfnet -m smfnet --stage fusion --crop 64 --batch-size 2 --steps 750 --lr 5e-4 \
+    --clip-grad 1 --warmup 30 \
+    --loss gradient=12 --loss wssim=6 --loss intensity=4 --loss ssim=1 --loss range=5
+}
+
+rfn-nest() {
+  train rfn-nest-autoencoder -m rfn-nest --stage autoencoder --crop 64 --batch-size 2 --steps 400 \
+    --lr 1e-3 --clip-grad 1 --warmup 10
+  train rfn-nest -m rfn-nest --stage fusion --init "$runs/rfn-nest-autoencoder/last.safetensors" \
+    --crop 80 --batch-size 2 --steps 500 --lr 1e-3 --clip-grad 1 --warmup 10 \
+    --loss detail=200 --loss wssim=500 --loss gradient=12 --loss intensity=5 --loss range=5
+}
+
+[ $# -gt 0 ] || set -- reconet mfeif rfvif smfnet rfn-nest
+for network in "$@"; do "$network"; done
