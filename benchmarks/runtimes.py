@@ -66,8 +66,8 @@ def row(loaded: checkpoint.Loaded, pair: list[np.ndarray], folder: Path) -> str:
     with torch.inference_mode():
         expected = Deployable(loaded).eval()(*map(torch.from_numpy, pair)).numpy()
     columns = []
-    for run in (in_onnxruntime(path), in_openvino(path)):
-        difference = np.abs(run(*pair) - expected)
+    for load_into in (in_onnxruntime, in_openvino):  # in turn: each keeps what it allocated
+        difference = np.abs(load_into(path)(*pair) - expected)
         columns.append(f"{difference.max():.0e} ({difference.mean():.0e})")
     weights = Path(loaded.label).stem
     size = f"{path.stat().st_size / 2**20:.1f}"

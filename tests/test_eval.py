@@ -16,7 +16,8 @@ from fusecli import plots, tables
 from fusecli.cli import run
 from fusecli.metrics import GROUPS, Plane, Scene, find, measure, select
 from fusecli.metrics.registration import quantile
-from fusecli.pipeline.scoring import grey_levels, name_methods
+from fusecli.pipeline.cases import name_methods
+from fusecli.pipeline.scoring import grey_levels
 from fusecli.pipeline.truth import misplacement
 from fusecli.plots import Shot
 from fusecli.registration.transform import Transform

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
-import importlib.util
 import math
-import re
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,43 +11,38 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from fusecli import packages
 from fusecli.commands.options import (
     Infrared,
     Inputs,
     Talk,
     Visible,
     assignments,
+    flag,
     grouped,
     offering,
 )
-from fusecli.errors import MissingError, UsageError
+from fusecli.commands.presentation import Presentation
+from fusecli.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from fusecli.io.pairs import Pair
     from fusecli.metrics import MetricSpec
+    from fusecli.pipeline.cases import Case
     from fusecli.pipeline.reporting import Check, EvalReport, Layout
-    from fusecli.pipeline.scoring import Case, Scorer
+    from fusecli.pipeline.scoring import Scorer
     from fusecli.pipeline.truth import TransformCase, TransformScorer
-    from fusecli.plots import Region
     from fusecli.report import Reporter
     from fusecli.runtime import Runtime
     from fusecli.tables import Board, Kind
 
 GROUPS = ("standard", "vifb", "rfn-nest", "smfnet", "linfeng", "liu", "fast", "all")
-TABLES: tuple[Kind, ...] = ("text", "csv", "md", "latex", "html")
-PLOTS = ("box", "curves", "bars", "radar", "contact", "zoom")
 PAGE = 120  # characters across, where there is no terminal to ask
 
 
-def _flag(panel: str, *names: str, help: str, **more: Any) -> Any:
-    return typer.Option(*names, help=help, rich_help_panel=panel, **more)
-
-
 def _range(name: str, image: str) -> Any:
-    return _flag(
+    return flag(
         "Scoring",
         name,
         metavar="RULE",
@@ -65,7 +57,7 @@ class Scoring:
 
     metrics: Annotated[
         str,
-        _flag(
+        flag(
             "Scoring",
             "--metrics",
             metavar="LIST",
@@ -76,13 +68,11 @@ class Scoring:
     ] = "standard"
     reference: Annotated[
         str | None,
-        _flag(
-            "Scoring", "--reference", metavar="DIR", help="Ground truth, for :reference metrics."
-        ),
+        flag("Scoring", "--reference", metavar="DIR", help="Ground truth, for :reference metrics."),
     ] = None
     truth: Annotated[
         str | None,
-        _flag(
+        flag(
             "Scoring",
             "--truth",
             metavar="DIR",
@@ -91,58 +81,10 @@ class Scoring:
     ] = None
     compute: Annotated[
         Literal["luma", "rgb"],
-        _flag("Scoring", "--compute", help="On the luma, or on each channel and then the mean."),
+        flag("Scoring", "--compute", help="On the luma, or on each channel and then the mean."),
     ] = "luma"
     ir_range: Annotated[str, _range("--ir-range", "infrared")] = "auto"
     vis_range: Annotated[str, _range("--vis-range", "visible")] = "auto"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Presentation:
-    """What is written where."""
-
-    out: Annotated[
-        str | None,
-        _flag("Report", "--out", "-o", metavar="DIR", help="Report folder; else tables to stdout."),
-    ] = None
-    overwrite: Annotated[bool, _flag("Report", "--overwrite", help="Replace a report.")] = False
-    table: Annotated[
-        list[str] | None,
-        _flag(
-            "Report",
-            "--table",
-            metavar="KIND",
-            autocompletion=offering(*TABLES),
-            show_default="text",
-            help=f"{', '.join(TABLES)}; repeatable.",
-        ),
-    ] = None
-    plots: Annotated[
-        str,
-        _flag(
-            "Report",
-            "--plots",
-            metavar="LIST",
-            autocompletion=offering("none", *PLOTS),
-            help=f"none, or of {', '.join(PLOTS)}; needs the extra report.",
-        ),
-    ] = "none"
-    roi: Annotated[
-        str | None,
-        _flag("Report", "--roi", metavar="X,Y,W,H", help="Region that pictures magnify."),
-    ] = None
-    fail_under: Annotated[
-        list[str] | None,
-        _flag(
-            "Report",
-            "--fail-under",
-            metavar="METRIC=VALUE",
-            help="Exit 6 when the mean of any method is worse; repeatable.",
-        ),
-    ] = None
-    dry_run: Annotated[
-        bool, _flag("Report", "--dry-run", "-n", help="List what would be scored; write nothing.")
-    ] = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,11 +92,11 @@ class Machine:
     """How the work is done; none of this changes a value beyond rounding."""
 
     jobs: Annotated[
-        str, _flag("Running", "--jobs", "-j", metavar="N", help="Images scored at the same time.")
+        str, flag("Running", "--jobs", "-j", metavar="N", help="Images scored at the same time.")
     ] = "auto"
     device: Annotated[
         str,
-        _flag(
+        flag(
             "Running",
             "--device",
             metavar="D",
@@ -191,14 +133,15 @@ def evaluate(
     [dim]fusecli eval set/ir/ set/vis/ mine=est/transforms --truth set/truth[/]
     """
     reporter = talk.reporter()
-    kinds, figures = _kinds(presentation.table), _figures(presentation)
-    region = _region(presentation.roi)
+    kinds, figures = presentation.kinds(), presentation.figures()
+    region = presentation.region()
     _check_truth(scoring, presentation, figures)
     from fusecli.commands.pairing import select_pairs
     from fusecli.io.values import parse_range
     from fusecli.metrics import select
+    from fusecli.pipeline.cases import name_methods
     from fusecli.pipeline.reporting import EvalReport, Layout, publish
-    from fusecli.pipeline.scoring import name_methods, score
+    from fusecli.pipeline.scoring import score
     from fusecli.runtime import Runtime
 
     arguments = list(fused or ())
@@ -252,7 +195,8 @@ def _work(
 
         found, lost = truth.match(pairs, methods, scoring.truth, skip=skip)
         return found, lost, truth.TransformScorer(tuple(methods), specs)
-    from fusecli.pipeline.scoring import Rules, Scorer, match
+    from fusecli.pipeline.cases import match
+    from fusecli.pipeline.scoring import Rules, Scorer
 
     rules = Rules(scoring.ir_range, scoring.vis_range, scoring.compute)
     cases, lost = match(
@@ -278,84 +222,11 @@ def _check_truth(scoring: Scoring, presentation: Presentation, figures: tuple[st
         "--plots contact": "contact" in figures,
         "--plots zoom": "zoom" in figures,
     }
-    for flag, is_given in given.items():
+    for option, is_given in given.items():
         if is_given:
             raise UsageError(
-                f"{flag} is about pictures, and --truth scores transforms", code="usage.truth"
+                f"{option} is about pictures, and --truth scores transforms", code="usage.truth"
             )
-
-
-def _kinds(tables: list[str] | None) -> tuple[Kind, ...]:
-    """Return the kinds of tables that were asked for.
-
-    Raises:
-        UsageError: Not a kind.
-    """
-    chosen: list[Kind] = []
-    for text in tables or ("text",):
-        kind = next((kind for kind in TABLES if kind == text), None)
-        if kind is None:
-            raise UsageError(f"--table {text}: choose {', '.join(TABLES)}", code="usage.table")
-        if kind not in chosen:
-            chosen.append(kind)
-    return tuple(chosen)
-
-
-def _figures(presentation: Presentation) -> tuple[str, ...]:
-    """Return the kinds of plots that were asked for.
-
-    Raises:
-        UsageError: Not a plot, nowhere to write it, or a region is missing.
-        MissingError: matplotlib is not installed.
-    """
-    words = [word.strip() for word in presentation.plots.split(",")]
-    chosen = tuple(dict.fromkeys(word for word in words if word not in ("", "none")))
-    for word in chosen:
-        if word not in PLOTS:
-            near = difflib.get_close_matches(word, PLOTS, n=1)
-            raise UsageError(
-                f"there is no plot '{word}'",
-                code="usage.plots",
-                facts=[f"available: {', '.join(PLOTS)}"],
-                hint=f"did you mean '{near[0]}'?" if near else None,
-            )
-    if not chosen:
-        return ()
-    if presentation.out is None:
-        raise UsageError("--plots needs a report folder", code="usage.plots", hint="add -o report")
-    if "zoom" in chosen and presentation.roi is None:
-        raise UsageError(
-            "--plots zoom needs a region to magnify",
-            code="usage.roi",
-            hint="add --roi X,Y,W,H in pixels, such as --roi 200,150,96,72",
-        )
-    if importlib.util.find_spec("matplotlib") is None:
-        raise MissingError(
-            "plots need the package matplotlib, which is not installed",
-            code="extra.missing",
-            hint=packages.install_extra("report"),
-            details={"package": "matplotlib", "extra": "report"},
-        )
-    return chosen
-
-
-def _region(text: str | None) -> Region | None:
-    """Return `--roi` as left, top, width and height.
-
-    Raises:
-        UsageError: Not four whole numbers that make a rectangle.
-    """
-    if text is None:
-        return None
-    match = re.fullmatch(r"(\d+),(\d+),([1-9]\d*),([1-9]\d*)", text.replace(" ", ""))
-    if match is None:
-        raise UsageError(
-            f"--roi {text} is not a region",
-            code="usage.roi",
-            hint="left, top, width and height in pixels: --roi 200,150,96,72",
-        )
-    left, top, width, height = map(int, match.groups())
-    return left, top, width, height
 
 
 def _checks(texts: Sequence[str], images: tuple[str, ...]) -> list[Check]:

@@ -10,14 +10,10 @@ from typing import Annotated, Any, Literal
 import typer
 
 from fusecli import models
-from fusecli.commands.options import assignments, offering
+from fusecli.commands.options import assignments, flag, offering
 from fusecli.errors import InputError, UsageError
 
 FORMATS = {".onnx": "onnx", ".pt2": "pt2", ".safetensors": "safetensors"}
-
-
-def _flag(panel: str, *names: str, help: str, **more: Any) -> Any:
-    return typer.Option(*names, help=help, rich_help_panel=panel, **more)
 
 
 def export(
@@ -32,55 +28,55 @@ def export(
     *,
     out: Annotated[
         str,
-        _flag("Output", "--out", "-o", metavar="FILE", show_default=False, help="File to write."),
+        flag("Output", "--out", "-o", metavar="FILE", show_default=False, help="File to write."),
     ],
     format: Annotated[
         Literal["onnx", "pt2", "safetensors"] | None,
-        _flag("Output", "--format", show_default="from the suffix", help="Kind of file."),
+        flag("Output", "--format", show_default="from the suffix", help="Kind of file."),
     ] = None,
     weights: Annotated[
-        str | None, _flag("Network", "--weights", metavar="SPEC", help="File, name, or random.")
+        str | None, flag("Network", "--weights", metavar="SPEC", help="File, name, or random.")
     ] = None,
     set: Annotated[
         list[str] | None,
-        _flag("Network", "--set", metavar="NAME=VALUE", help="Option of the model."),
+        flag("Network", "--set", metavar="NAME=VALUE", help="Option of the model."),
     ] = None,
     dynamic: Annotated[
         Literal["all", "batch", "hw", "none"],
-        _flag("Graph", "--dynamic", help="Which sizes stay free."),
+        flag("Graph", "--dynamic", help="Which sizes stay free."),
     ] = "all",
     size: Annotated[
         str | None,
-        _flag("Graph", "--size", metavar="HxW", help="Height and width where they are fixed."),
+        flag("Graph", "--size", metavar="HxW", help="Height and width where they are fixed."),
     ] = None,
-    opset: Annotated[int, _flag("Graph", "--opset", min=18, help="ONNX operator set.")] = 18,
+    opset: Annotated[int, flag("Graph", "--opset", min=18, help="ONNX operator set.")] = 18,
     precision: Annotated[
-        Literal["fp32", "fp16"], _flag("Network", "--precision", help="Of weights and activations.")
+        Literal["fp32", "fp16"], flag("Network", "--precision", help="Of weights and activations.")
     ] = "fp32",
     embed_io: Annotated[
         bool,
-        _flag(
+        flag(
             "Graph",
             "--embed-io",
             help="Take and give 8-bit values; range, tone and rounding inside.",
         ),
     ] = False,
     check: Annotated[
-        bool, _flag("Check", "--check/--no-check", help="Compare with torch at several sizes.")
+        bool, flag("Check", "--check/--no-check", help="Compare with torch at several sizes.")
     ] = True,
     atol: Annotated[
         float | None,
-        _flag("Check", "--atol", min=0, show_default="1e-4; fp16 2e-2", help="Allowed difference."),
+        flag("Check", "--atol", min=0, show_default="1e-4; fp16 2e-2", help="Allowed difference."),
     ] = None,
     rtol: Annotated[
         float | None,
-        _flag(
+        flag(
             "Check", "--rtol", min=0, show_default="1e-3; fp16 2e-2", help="Relative to the value."
         ),
     ] = None,
-    overwrite: Annotated[bool, _flag("Output", "--overwrite", help="Replace what exists.")] = False,
-    json: Annotated[bool, _flag("Messages", "--json", help="One JSON document on stdout.")] = False,
-    quiet: Annotated[bool, _flag("Messages", "--quiet", "-q", help="Errors only.")] = False,
+    overwrite: Annotated[bool, flag("Output", "--overwrite", help="Replace what exists.")] = False,
+    json: Annotated[bool, flag("Messages", "--json", help="One JSON document on stdout.")] = False,
+    quiet: Annotated[bool, flag("Messages", "--quiet", "-q", help="Errors only.")] = False,
 ) -> int:
     """Write a network for other runtimes, and prove that it does the same there.
 

@@ -39,7 +39,8 @@ def offering(*words: str) -> Callable[[], list[str]]:
     return lambda: list(words)
 
 
-def _flag(panel: str, *names: str, help: str, **more: Any) -> Any:
+def flag(panel: str, *names: str, help: str, **more: Any) -> Any:
+    """Return an option of one panel of `--help`; `more` is what `typer.Option` takes."""
     return typer.Option(*names, help=help, rich_help_panel=panel, **more)
 
 
@@ -47,12 +48,12 @@ def _flag(panel: str, *names: str, help: str, **more: Any) -> Any:
 class Inputs:
     """Which files, and which two of them are a pair."""
 
-    recursive: Annotated[
-        bool, _flag("Input", "--recursive", "-r", help="Descend into folders.")
-    ] = False
+    recursive: Annotated[bool, flag("Input", "--recursive", "-r", help="Descend into folders.")] = (
+        False
+    )
     pairs: Annotated[
         str | None,
-        _flag(
+        flag(
             "Input",
             "--pairs",
             metavar="FILE",
@@ -61,17 +62,17 @@ class Inputs:
         ),
     ] = None
     limit: Annotated[
-        int | None, _flag("Input", "--limit", min=1, help="Stop after the first N pairs by key.")
+        int | None, flag("Input", "--limit", min=1, help="Stop after the first N pairs by key.")
     ] = None
     ir_suffix: Annotated[
-        str, _flag("Input", "--ir-suffix", metavar="S", help="End of infrared names to leave out.")
+        str, flag("Input", "--ir-suffix", metavar="S", help="End of infrared names to leave out.")
     ] = ""
     vis_suffix: Annotated[
-        str, _flag("Input", "--vis-suffix", metavar="S", help="End of visible names to leave out.")
+        str, flag("Input", "--vis-suffix", metavar="S", help="End of visible names to leave out.")
     ] = ""
     pair_regex: Annotated[
         str | None,
-        _flag(
+        flag(
             "Input",
             "--pair-regex",
             metavar="RE",
@@ -80,11 +81,11 @@ class Inputs:
     ] = None
     pair_by: Annotated[
         Literal["key", "order"],
-        _flag("Input", "--pair-by", help="Match by key or by sorted place."),
+        flag("Input", "--pair-by", help="Match by key or by sorted place."),
     ] = "key"
     unpaired: Annotated[
         Literal["error", "skip"],
-        _flag("Input", "--unpaired", help="What to do about files without a partner."),
+        flag("Input", "--unpaired", help="What to do about files without a partner."),
     ] = "error"
 
 
@@ -94,7 +95,7 @@ class Output:
 
     out: Annotated[
         str,
-        _flag(
+        flag(
             "Output",
             "--out",
             "-o",
@@ -103,16 +104,16 @@ class Output:
             help="Folder; or a file for one item, or - for stdout.",
         ),
     ]
-    overwrite: Annotated[bool, _flag("Output", "--overwrite", help="Replace what exists.")] = False
+    overwrite: Annotated[bool, flag("Output", "--overwrite", help="Replace what exists.")] = False
     resume: Annotated[
-        bool, _flag("Output", "--resume", help="Redo only what is missing or has changed.")
+        bool, flag("Output", "--resume", help="Redo only what is missing or has changed.")
     ] = False
     checksum: Annotated[
-        bool, _flag("Output", "--checksum", help="Compare inputs by content, not by time.")
+        bool, flag("Output", "--checksum", help="Compare inputs by content, not by time.")
     ] = False
     manifest: Annotated[
         str,
-        _flag(
+        flag(
             "Output",
             "--manifest",
             metavar="PATH",
@@ -121,7 +122,7 @@ class Output:
     ] = "auto"
     name: Annotated[
         str,
-        _flag(
+        flag(
             "Output",
             "--name",
             metavar="TEMPLATE",
@@ -130,10 +131,10 @@ class Output:
     ] = "{key}"
     format: Annotated[
         Literal["auto", "png", "tiff", "jpeg", "webp", "npy"],
-        _flag("Output", "--format", help="auto keeps TIFF for TIFF and float results, else PNG."),
+        flag("Output", "--format", help="auto keeps TIFF for TIFF and float results, else PNG."),
     ] = "auto"
     quality: Annotated[
-        int, _flag("Output", "--quality", min=1, max=100, help="Of JPEG and WebP.")
+        int, flag("Output", "--quality", min=1, max=100, help="Of JPEG and WebP.")
     ] = 95
 
 
@@ -143,7 +144,7 @@ class Pixels:
 
     ir_range: Annotated[
         str,
-        _flag(
+        flag(
             "Pixels",
             "--ir-range",
             metavar="RULE",
@@ -153,7 +154,7 @@ class Pixels:
     ] = "auto"
     vis_range: Annotated[
         str,
-        _flag(
+        flag(
             "Pixels",
             "--vis-range",
             metavar="RULE",
@@ -163,37 +164,37 @@ class Pixels:
     ] = "auto"
     range_scope: Annotated[
         Literal["image", "all"],
-        _flag("Pixels", "--range-scope", help="Percentiles of each image, or once of all."),
+        flag("Pixels", "--range-scope", help="Percentiles of each image, or once of all."),
     ] = "image"
     out_dtype: Annotated[
         Literal["auto", "uint8", "uint16", "float32"],
-        _flag("Pixels", "--out-dtype", help="auto follows the visible image."),
+        flag("Pixels", "--out-dtype", help="auto follows the visible image."),
     ] = "auto"
     tone: Annotated[
         Literal["model", "clip", "stretch"],
-        _flag("Pixels", "--tone", help="The network's published convention, clip, or stretch."),
+        flag("Pixels", "--tone", help="The network's published convention, clip, or stretch."),
     ] = "model"
     chroma: Annotated[
         Literal["auto", "keep", "drop"],
-        _flag("Pixels", "--chroma", help="Colours: as in the visible image, always, or never."),
+        flag("Pixels", "--chroma", help="Colours: as in the visible image, always, or never."),
     ] = "auto"
     alpha: Annotated[
-        Literal["drop", "keep"], _flag("Pixels", "--alpha", help="Alpha of the visible image.")
+        Literal["drop", "keep"], flag("Pixels", "--alpha", help="Alpha of the visible image.")
     ] = "drop"
     fit: Annotated[
         Literal["error", "ir-to-vis", "vis-to-ir"],
-        _flag("Pixels", "--fit", help="Resample one image when the sizes differ."),
+        flag("Pixels", "--fit", help="Resample one image when the sizes differ."),
     ] = "error"
     grid: Annotated[
         Literal["vis", "ir"],
-        _flag("Pixels", "--grid", help="Whose grid and metadata the result takes."),
+        flag("Pixels", "--grid", help="Whose grid and metadata the result takes."),
     ] = "vis"
     ir_luma: Annotated[
-        bool, _flag("Pixels", "--ir-luma", help="Take the luma of false-colour infrared images.")
+        bool, flag("Pixels", "--ir-luma", help="Take the luma of false-colour infrared images.")
     ] = False
     metadata: Annotated[
         Literal["keep", "drop"],
-        _flag("Pixels", "--metadata", help="EXIF, XMP, ICC and GeoTIFF tags of the reference."),
+        flag("Pixels", "--metadata", help="EXIF, XMP, ICC and GeoTIFF tags of the reference."),
     ] = "keep"
 
 
@@ -203,7 +204,7 @@ class Computing:
 
     jobs: Annotated[
         str,
-        _flag(
+        flag(
             "Running",
             "--jobs",
             "-j",
@@ -214,7 +215,7 @@ class Computing:
     ] = "auto"
     device: Annotated[
         str,
-        _flag(
+        flag(
             "Running",
             "--device",
             metavar="D",
@@ -225,9 +226,9 @@ class Computing:
     ] = "auto"
     precision: Annotated[
         Literal["fp32", "bf16", "fp16", "auto"],
-        _flag("Running", "--precision", help="Of networks."),
+        flag("Running", "--precision", help="Of networks."),
     ] = "fp32"
-    seed: Annotated[int, _flag("Running", "--seed", help="For anything random.")] = 0
+    seed: Annotated[int, flag("Running", "--seed", help="For anything random.")] = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,7 +237,7 @@ class Running(Computing):
 
     shard: Annotated[
         str,
-        _flag(
+        flag(
             "Running",
             "--shard",
             metavar="I/N",
@@ -245,7 +246,7 @@ class Running(Computing):
     ] = "1/1"
     backend: Annotated[
         str,
-        _flag(
+        flag(
             "Running",
             "--backend",
             metavar="NAME",
@@ -254,13 +255,13 @@ class Running(Computing):
         ),
     ] = "threading"
     chunk: Annotated[
-        int, _flag("Running", "--chunk", min=1, help="Pairs sent to another process at a time.")
+        int, flag("Running", "--chunk", min=1, help="Pairs sent to another process at a time.")
     ] = 64
     fail_fast: Annotated[
-        bool, _flag("Running", "--fail-fast", help="Stop at the first failure.")
+        bool, flag("Running", "--fail-fast", help="Stop at the first failure.")
     ] = False
     dry_run: Annotated[
-        bool, _flag("Running", "--dry-run", "-n", help="List what would be done; write nothing.")
+        bool, flag("Running", "--dry-run", "-n", help="List what would be done; write nothing.")
     ] = False
 
 
@@ -268,19 +269,19 @@ class Running(Computing):
 class Talk:
     """What the command says."""
 
-    json: Annotated[bool, _flag("Messages", "--json", help="One JSON document on stdout.")] = False
+    json: Annotated[bool, flag("Messages", "--json", help="One JSON document on stdout.")] = False
     print_paths: Annotated[
-        bool, _flag("Messages", "--print", help="Each written path on stdout.")
+        bool, flag("Messages", "--print", help="Each written path on stdout.")
     ] = False
-    print0: Annotated[bool, _flag("Messages", "--print0", help="The same, NUL-separated.")] = False
+    print0: Annotated[bool, flag("Messages", "--print0", help="The same, NUL-separated.")] = False
     progress: Annotated[
         Literal["auto", "bar", "plain", "jsonl", "none"],
-        _flag("Messages", "--progress", envvar="FUSECLI_PROGRESS", help="On standard error."),
+        flag("Messages", "--progress", envvar="FUSECLI_PROGRESS", help="On standard error."),
     ] = "auto"
-    quiet: Annotated[bool, _flag("Messages", "--quiet", "-q", help="Errors only.")] = False
+    quiet: Annotated[bool, flag("Messages", "--quiet", "-q", help="Errors only.")] = False
     verbose: Annotated[
         int,
-        _flag(
+        flag(
             "Messages",
             "--verbose",
             "-v",
@@ -334,7 +335,7 @@ def assignments(texts: Sequence[str], flag: str) -> dict[str, str]:
 
 ConfigFile = Annotated[
     str | None,
-    _flag(
+    flag(
         "Running",
         "--config",
         metavar="FILE",

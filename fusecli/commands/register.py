@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-import typer
+from typing import Annotated, Literal
 
 from fusecli.commands.options import (
     Infrared,
@@ -15,15 +13,12 @@ from fusecli.commands.options import (
     Running,
     Talk,
     Visible,
+    flag,
     grouped,
     offering,
 )
 from fusecli.errors import UsageError
 from fusecli.registration import METHODS, check_combination
-
-
-def _flag(panel: str, *names: str, help: str, **more: Any) -> Any:
-    return typer.Option(*names, help=help, rich_help_panel=panel, **more)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,11 +27,11 @@ class Estimation:
 
     fixed: Annotated[
         Literal["vis", "ir"],
-        _flag("Registration", "--fixed", help="The side that stays; the other moves."),
+        flag("Registration", "--fixed", help="The side that stays; the other moves."),
     ] = "vis"
     method: Annotated[
         str,
-        _flag(
+        flag(
             "Registration",
             "--method",
             metavar="NAME",
@@ -46,7 +41,7 @@ class Estimation:
     ] = "auto"
     transform: Annotated[
         Literal["auto", "translation", "euclidean", "similarity", "affine", "homography", "dense"],
-        _flag(
+        flag(
             "Registration",
             "--transform",
             help="Family; auto is affine, and dense where that is verified to be better.",
@@ -54,15 +49,15 @@ class Estimation:
     ] = "auto"
     per: Annotated[
         Literal["pair", "folder"],
-        _flag("Registration", "--per", help="folder: one transform for all pairs, a fixed rig."),
+        flag("Registration", "--per", help="folder: one transform for all pairs, a fixed rig."),
     ] = "pair"
     init: Annotated[
         str | None,
-        _flag("Registration", "--init", metavar="FILE", help="Transform to begin from."),
+        flag("Registration", "--init", metavar="FILE", help="Transform to begin from."),
     ] = None
     apply: Annotated[
         str | None,
-        _flag(
+        flag(
             "Registration",
             "--apply",
             metavar="PATH",
@@ -71,15 +66,15 @@ class Estimation:
     ] = None
     max_side: Annotated[
         int,
-        _flag("Registration", "--max-side", min=64, help="Longer side of the working images."),
+        flag("Registration", "--max-side", min=64, help="Longer side of the working images."),
     ] = 1024
     min_gain: Annotated[
         float,
-        _flag("Registration", "--min-gain", help="Rise of the agreement that is required."),
+        flag("Registration", "--min-gain", help="Rise of the agreement that is required."),
     ] = 0.0
     on_reject: Annotated[
         Literal["fail", "identity"],
-        _flag("Registration", "--on-reject", help="identity: pass refused pairs on as they are."),
+        flag("Registration", "--on-reject", help="identity: pass refused pairs on as they are."),
     ] = "fail"
 
 
@@ -89,29 +84,29 @@ class Results:
 
     interpolation: Annotated[
         Literal["nearest", "linear", "cubic"],
-        _flag("Resampling", "--interpolation", help="Of pixels between pixels."),
+        flag("Resampling", "--interpolation", help="Of pixels between pixels."),
     ] = "linear"
     border: Annotated[
         Literal["constant", "replicate", "reflect"],
-        _flag("Resampling", "--border", help="What is beyond the moving image."),
+        flag("Resampling", "--border", help="What is beyond the moving image."),
     ] = "constant"
     fill: Annotated[
-        float, _flag("Resampling", "--fill", help="Stored value there, for constant.")
+        float, flag("Resampling", "--fill", help="Stored value there, for constant.")
     ] = 0.0
     save_field: Annotated[
         Literal["none", "npz", "flo", "tiff"],
-        _flag("Registration", "--save-field", help="Write every transform as a field too."),
+        flag("Registration", "--save-field", help="Write every transform as a field too."),
     ] = "none"
     save_mask: Annotated[
-        bool, _flag("Registration", "--save-mask", help="Also write OUT/.mask/KEY.png.")
+        bool, flag("Registration", "--save-mask", help="Also write OUT/.mask/KEY.png.")
     ] = False
     preview: Annotated[
         Literal["none", "checker", "overlay", "field"],
-        _flag("Registration", "--preview", help="Also write OUT/.preview/KEY.png."),
+        flag("Registration", "--preview", help="Also write OUT/.preview/KEY.png."),
     ] = "none"
     metadata: Annotated[
         Literal["keep", "drop"],
-        _flag("Resampling", "--metadata", help="EXIF, XMP, ICC and GeoTIFF tags."),
+        flag("Resampling", "--metadata", help="EXIF, XMP, ICC and GeoTIFF tags."),
     ] = "keep"
 
 
@@ -210,10 +205,10 @@ def _check(estimation: Estimation, results: Results, is_file: bool) -> None:
             "--per folder": estimation.per == "folder",
             "--min-gain": estimation.min_gain != 0,
         }
-        for flag, asked in given.items():
+        for option, asked in given.items():
             if asked:
                 raise UsageError(
-                    f"{flag} is about estimating, and --apply estimates nothing",
+                    f"{option} is about estimating, and --apply estimates nothing",
                     code="usage.register",
                 )
         if not Path(estimation.apply).exists():

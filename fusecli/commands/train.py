@@ -7,9 +7,7 @@ import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
-
-import typer
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 from fusecli import models
 from fusecli.commands.options import (
@@ -19,6 +17,7 @@ from fusecli.commands.options import (
     Talk,
     Visible,
     assignments,
+    flag,
     grouped,
     offering,
 )
@@ -27,10 +26,6 @@ from fusecli.errors import UsageError
 if TYPE_CHECKING:
     from fusecli.pipeline.recipes import TrainOptions
     from fusecli.report import Reporter
-
-
-def _flag(panel: str, *names: str, help: str, **more: Any) -> Any:
-    return typer.Option(*names, help=help, rich_help_panel=panel, **more)
 
 
 def _presets() -> list[str]:
@@ -45,11 +40,11 @@ class RunOptions:
 
     out: Annotated[
         str,
-        _flag("Run", "--out", "-o", metavar="RUN", show_default=False, help="Folder of the run."),
+        flag("Run", "--out", "-o", metavar="RUN", show_default=False, help="Folder of the run."),
     ]
     model: Annotated[
         str,
-        _flag(
+        flag(
             "Run",
             "--model",
             "-m",
@@ -60,17 +55,17 @@ class RunOptions:
     ] = "reconet"
     init: Annotated[
         str | None,
-        _flag("Run", "--init", metavar="SPEC", help="Weights to start from: file or name."),
+        flag("Run", "--init", metavar="SPEC", help="Weights to start from: file or name."),
     ] = None
     val_ir: Annotated[
-        str | None, _flag("Run", "--val-ir", metavar="IR", help="Infrared images to validate on.")
+        str | None, flag("Run", "--val-ir", metavar="IR", help="Infrared images to validate on.")
     ] = None
     val_vis: Annotated[
-        str | None, _flag("Run", "--val-vis", metavar="VIS", help="Their visible partners.")
+        str | None, flag("Run", "--val-vis", metavar="VIS", help="Their visible partners.")
     ] = None
     val_fraction: Annotated[
         float,
-        _flag(
+        flag(
             "Run",
             "--val-fraction",
             min=0.0,
@@ -78,10 +73,10 @@ class RunOptions:
             help="Share of the pairs held back otherwise, chosen by their keys.",
         ),
     ] = 0.1
-    resume: Annotated[bool, _flag("Run", "--resume", help="Go on with the run in RUN.")] = False
-    overwrite: Annotated[bool, _flag("Run", "--overwrite", help="Replace the run in RUN.")] = False
+    resume: Annotated[bool, flag("Run", "--resume", help="Go on with the run in RUN.")] = False
+    overwrite: Annotated[bool, flag("Run", "--overwrite", help="Replace the run in RUN.")] = False
     dry_run: Annotated[
-        bool, _flag("Run", "--dry-run", "-n", help="Show what would be trained; write nothing.")
+        bool, flag("Run", "--dry-run", "-n", help="Show what would be trained; write nothing.")
     ] = False
 
 
@@ -91,35 +86,35 @@ class RecipeOptions:
 
     set: Annotated[
         list[str] | None,
-        _flag("Recipe", "--set", metavar="NAME=VALUE", help="Option of the model or its recipe."),
+        flag("Recipe", "--set", metavar="NAME=VALUE", help="Option of the model or its recipe."),
     ] = None
     stage: Annotated[
         str | None,
-        _flag("Recipe", "--stage", metavar="NAME", help="Run this stage only, not all in turn."),
+        flag("Recipe", "--stage", metavar="NAME", help="Run this stage only, not all in turn."),
     ] = None
     epochs: Annotated[
-        int | None, _flag("Recipe", "--epochs", min=1, help="Passes over the pairs.")
+        int | None, flag("Recipe", "--epochs", min=1, help="Passes over the pairs.")
     ] = None
     steps: Annotated[
-        int | None, _flag("Recipe", "--steps", min=1, help="Optimiser steps, instead of epochs.")
+        int | None, flag("Recipe", "--steps", min=1, help="Optimiser steps, instead of epochs.")
     ] = None
     max_time: Annotated[
         str | None,
-        _flag("Recipe", "--max-time", metavar="TIME", help="Save and end then: 8h, 30m, 90s."),
+        flag("Recipe", "--max-time", metavar="TIME", help="Save and end then: 8h, 30m, 90s."),
     ] = None
     batch_size: Annotated[
-        int | None, _flag("Recipe", "--batch-size", min=1, help="Crops in a batch.")
+        int | None, flag("Recipe", "--batch-size", min=1, help="Crops in a batch.")
     ] = None
     crop: Annotated[
-        int | None, _flag("Recipe", "--crop", min=1, metavar="PX", help="Edge of the crops.")
+        int | None, flag("Recipe", "--crop", min=1, metavar="PX", help="Edge of the crops.")
     ] = None
-    lr: Annotated[float | None, _flag("Recipe", "--lr", help="Learning rate.")] = None
+    lr: Annotated[float | None, flag("Recipe", "--lr", help="Learning rate.")] = None
     optimizer: Annotated[
-        Literal["adam", "adamw"] | None, _flag("Recipe", "--optimizer", help="Of every stage.")
+        Literal["adam", "adamw"] | None, flag("Recipe", "--optimizer", help="Of every stage.")
     ] = None
     schedule: Annotated[
         str | None,
-        _flag(
+        flag(
             "Recipe",
             "--schedule",
             metavar="RULE",
@@ -128,21 +123,21 @@ class RecipeOptions:
         ),
     ] = None
     warmup: Annotated[
-        int | None, _flag("Recipe", "--warmup", min=0, help="Steps in which the rate rises.")
+        int | None, flag("Recipe", "--warmup", min=0, help="Steps in which the rate rises.")
     ] = None
     accumulate: Annotated[
-        int, _flag("Recipe", "--accumulate", min=1, help="Batches in one optimiser step.")
+        int, flag("Recipe", "--accumulate", min=1, help="Batches in one optimiser step.")
     ] = 1
     clip_grad: Annotated[
-        float | None, _flag("Recipe", "--clip-grad", help="Largest gradient norm; 0: any.")
+        float | None, flag("Recipe", "--clip-grad", help="Largest gradient norm; 0: any.")
     ] = None
     loss: Annotated[
         list[str] | None,
-        _flag("Recipe", "--loss", metavar="NAME=W", help="Weight of a loss term; repeatable."),
+        flag("Recipe", "--loss", metavar="NAME=W", help="Weight of a loss term; repeatable."),
     ] = None
     misalign: Annotated[
         str | None,
-        _flag(
+        flag(
             "Recipe",
             "--misalign",
             metavar="PRESET",
@@ -152,7 +147,7 @@ class RecipeOptions:
         ),
     ] = None
     augment: Annotated[
-        bool, _flag("Recipe", "--augment/--no-augment", help="Flip and turn the crops.")
+        bool, flag("Recipe", "--augment/--no-augment", help="Flip and turn the crops.")
     ] = True
 
 
@@ -161,15 +156,15 @@ class LoopOptions:
     """How the loop runs and what it writes."""
 
     eval_every: Annotated[
-        int, _flag("Loop", "--eval-every", min=1, help="Epochs between validations.")
+        int, flag("Loop", "--eval-every", min=1, help="Epochs between validations.")
     ] = 1
     save_every: Annotated[
-        int, _flag("Loop", "--save-every", min=1, help="Epochs between checkpoints.")
+        int, flag("Loop", "--save-every", min=1, help="Epochs between checkpoints.")
     ] = 1
-    keep: Annotated[int, _flag("Loop", "--keep", min=0, help="Numbered checkpoints kept.")] = 3
+    keep: Annotated[int, flag("Loop", "--keep", min=0, help="Numbered checkpoints kept.")] = 3
     log: Annotated[
         list[str] | None,
-        _flag(
+        flag(
             "Loop",
             "--log",
             metavar="KIND",
@@ -178,14 +173,14 @@ class LoopOptions:
         ),
     ] = None
     deterministic: Annotated[
-        bool, _flag("Loop", "--deterministic", help="Deterministic kernels; slower.")
+        bool, flag("Loop", "--deterministic", help="Deterministic kernels; slower.")
     ] = False
     compile: Annotated[
-        bool, _flag("Loop", "--compile", help="Compile the network with torch.compile.")
+        bool, flag("Loop", "--compile", help="Compile the network with torch.compile.")
     ] = False
     devices: Annotated[
         int | None,
-        _flag("Loop", "--devices", min=1, help="Processes, one per GPU; the same as torchrun."),
+        flag("Loop", "--devices", min=1, help="Processes, one per GPU; the same as torchrun."),
     ] = None
 
 

@@ -7,8 +7,6 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import typer
-
 from fusecli.commands.options import (
     Infrared,
     Inputs,
@@ -16,6 +14,7 @@ from fusecli.commands.options import (
     Running,
     Talk,
     Visible,
+    flag,
     grouped,
     offering,
 )
@@ -29,12 +28,8 @@ if TYPE_CHECKING:
     from fusecli.report import Reporter
 
 
-def _flag(panel: str, *names: str, help: str, **more: Any) -> Any:
-    return typer.Option(*names, help=help, rich_help_panel=panel, **more)
-
-
 def _magnitude(name: str, metavar: str, help: str) -> Any:
-    return _flag("Warp", name, metavar=metavar, help=help, show_default="preset's")
+    return flag("Warp", name, metavar=metavar, help=help, show_default="preset's")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,11 +63,11 @@ class Misalignment:
 
     which: Annotated[
         Literal["ir", "vis"],
-        _flag("Warp", "--which", help="The side that is warped; the other is copied."),
+        flag("Warp", "--which", help="The side that is warped; the other is copied."),
     ] = "ir"
     kind: Annotated[
         Literal["shift", "rigid", "similarity", "affine", "perspective", "elastic", "mixed"] | None,
-        _flag(
+        flag(
             "Warp",
             "--kind",
             help="mixed is affine with elastic, and the default of the ReCoNet presets.",
@@ -81,7 +76,7 @@ class Misalignment:
     ] = None
     preset: Annotated[
         str,
-        _flag(
+        flag(
             "Warp",
             "--preset",
             metavar="NAME",
@@ -90,21 +85,21 @@ class Misalignment:
         ),
     ] = "medium"
     exact: Annotated[
-        bool, _flag("Warp", "--exact", help="Take magnitudes as they are: draw no less.")
+        bool, flag("Warp", "--exact", help="Take magnitudes as they are: draw no less.")
     ] = False
     variants: Annotated[
-        int, _flag("Warp", "--variants", min=1, max=9999, help="Warps of each image.")
+        int, flag("Warp", "--variants", min=1, max=9999, help="Warps of each image.")
     ] = 1
     noise: Annotated[
         float,
-        _flag("Warp", "--noise", metavar="SIGMA", min=0, help="Percent of the range, Gaussian."),
+        flag("Warp", "--noise", metavar="SIGMA", min=0, help="Percent of the range, Gaussian."),
     ] = 0.0
     crop_valid: Annotated[
-        bool, _flag("Warp", "--crop-valid", help="Crop both sides to the area valid in both.")
+        bool, flag("Warp", "--crop-valid", help="Crop both sides to the area valid in both.")
     ] = False
     link: Annotated[
         Literal["copy", "hard", "sym"],
-        _flag("Output", "--link", help="How untouched files get into OUT."),
+        flag("Output", "--link", help="How untouched files get into OUT."),
     ] = "copy"
 
 
@@ -114,29 +109,29 @@ class Results:
 
     interpolation: Annotated[
         Literal["nearest", "linear", "cubic"],
-        _flag("Resampling", "--interpolation", help="Of pixels between pixels."),
+        flag("Resampling", "--interpolation", help="Of pixels between pixels."),
     ] = "cubic"
     border: Annotated[
         Literal["constant", "replicate", "reflect"],
-        _flag("Resampling", "--border", help="What is beyond the image."),
+        flag("Resampling", "--border", help="What is beyond the image."),
     ] = "reflect"
     fill: Annotated[
-        float, _flag("Resampling", "--fill", help="Stored value there, for constant.")
+        float, flag("Resampling", "--fill", help="Stored value there, for constant.")
     ] = 0.0
     save_field: Annotated[
         Literal["none", "npz", "flo", "tiff"],
-        _flag("Warp", "--save-field", help="Write every truth as a field too."),
+        flag("Warp", "--save-field", help="Write every truth as a field too."),
     ] = "none"
     save_mask: Annotated[
-        bool, _flag("Warp", "--save-mask/--no-save-mask", help="Write OUT/.mask/KEY.png.")
+        bool, flag("Warp", "--save-mask/--no-save-mask", help="Write OUT/.mask/KEY.png.")
     ] = True
     preview: Annotated[
         Literal["none", "grid", "field"],
-        _flag("Warp", "--preview", help="Also write OUT/.preview/KEY.png."),
+        flag("Warp", "--preview", help="Also write OUT/.preview/KEY.png."),
     ] = "none"
     metadata: Annotated[
         Literal["keep", "drop"],
-        _flag("Resampling", "--metadata", help="EXIF, XMP and ICC of the warped image."),
+        flag("Resampling", "--metadata", help="EXIF, XMP and ICC of the warped image."),
     ] = "keep"
 
 

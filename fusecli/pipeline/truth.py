@@ -15,7 +15,8 @@ from fusecli.io.pairs import Pair
 from fusecli.metrics import MetricSpec
 from fusecli.metrics.registration import Misplacement
 from fusecli.ops.resample import positions
-from fusecli.pipeline.scoring import Scores, unmatched
+from fusecli.pipeline.cases import unmatched
+from fusecli.pipeline.scoring import Scores
 from fusecli.plots import Shot
 from fusecli.registration.transform import Transform, check_sizes, load
 from fusecli.report import Outcome, Stopwatch
