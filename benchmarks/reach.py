@@ -74,8 +74,8 @@ def compared(what: str, goal: float, found: list[float]) -> dict[str, object]:
     }
 
 
-def main() -> None:
-    """Print a Markdown table."""
+def reach() -> list[dict[str, object]]:
+    """Return one row for each goal."""
     rows = list(networks())
     folders = recorded("benchmarks/fuse_folder.py")
     runs = [float(row["ratio"]) for row in folders if row["model"] == "mfeif"]
@@ -90,8 +90,8 @@ def main() -> None:
             {"what": f"GPU: {what}", "reach": goal, "measured": "", "verdict": "not measured",
              "remark": "no GPU could be had"}
         )  # fmt: skip
-    print(table(rows))
+    return rows
 
 
 if __name__ == "__main__":
-    main()
+    print(table(reach()))
