@@ -13,11 +13,12 @@ import struct
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import tifffile
 
+from fusecli.io import exif
 from fusecli.io.metadata import GEO_TAGS, ICC_SPACE, Metadata
 
 # It reports damaged files through logging as well as by raising.
@@ -34,6 +35,7 @@ DEFLATE_LEVEL = 1
 
 PLAIN = frozenset((1, 8, 32773, 32946, 34925))  # none, deflate, packbits, old deflate, LZMA
 DEFLATE = frozenset((8, 32946))
+_FROM_EXIF = (*exif.TEXTS, exif.EXIF, exif.GPS)  # the rest of a file's first directory is its own
 INFLATED_FREELY = 1 << 28  # bytes that a strip may grow to without being looked at first
 
 Decode = Callable[[bytes], np.ndarray | None]
@@ -48,7 +50,7 @@ class Page:
         colours: How many of the C channels are colours: 1 or 3.
         alpha: Which of the C channels is the opacity, if any.
         orientation: 1 to 8, as in EXIF.
-        metadata: XMP, ICC, GeoTIFF tags and resolution.
+        metadata: EXIF, XMP, ICC, GeoTIFF tags and resolution.
         nodata: Value of pixels without a measurement, if the file names one.
         more_pages: True when further pages are not overviews or masks of the first.
     """
@@ -232,11 +234,29 @@ def _metadata(page: Any) -> Metadata:
     if isinstance(xmp, str):
         xmp = xmp.encode()
     return Metadata(
+        exif=_exif(page),
         xmp=bytes(xmp) if isinstance(xmp, bytes) else None,
         icc=bytes(icc) if isinstance(icc, bytes) and icc[16:20] in ICC_SPACE else None,
         geo=tuple(geo),
         resolution=_resolution(page),
     )
+
+
+def _exif(page: Any) -> bytes | None:
+    """Return what the file says of camera, place and time as an EXIF block."""
+    file = page.parent
+    handle = file.filehandle
+
+    def source(at: int, count: int) -> bytes:
+        try:
+            handle.seek(at)
+            return bytes(handle.read(count))
+        except (OSError, OverflowError, ValueError):  # an offset beyond all files
+            return b""
+
+    order, big = file.byteorder, file.is_bigtiff
+    found = exif.read(source, page.offset, order, big=big, wanted=_FROM_EXIF)
+    return exif.build(found) if found else None
 
 
 def _resolution(page: Any) -> tuple[float, float, int] | None:
@@ -276,7 +296,7 @@ def write(pixels: np.ndarray, alpha: np.ndarray | None, metadata: Metadata) -> b
     Args:
         pixels: (H, W) or (H, W, 3), uint8, uint16 or float32.
         alpha: (H, W) of the same type, or None.
-        metadata: XMP, ICC, GeoTIFF tags and resolution go along; EXIF does not.
+        metadata: All of it goes along, of EXIF the camera, place and time.
     """
     shape = pixels.shape
     if alpha is not None:
@@ -284,7 +304,37 @@ def write(pixels: np.ndarray, alpha: np.ndarray | None, metadata: Metadata) -> b
     target = io.BytesIO()
     chosen = options(shape, pixels.dtype, metadata, alpha is not None)
     tifffile.imwrite(target, pixels, **chosen)
+    add_exif(target, metadata)
     return target.getvalue()
+
+
+def add_exif(target: BinaryIO, metadata: Metadata) -> None:
+    """Put EXIF into a file written with `options`, where there is any.
+
+    tifffile writes no nested directories. So a directory with its entries and ours goes to the end
+    of the file, and the header is told of it; the first stays behind, 200 bytes that nobody reads.
+
+    Args:
+        target: The whole file, open for reading and writing.
+        metadata: As given to `options`.
+    """
+    known = exif.parse(metadata.exif or b"")
+    ours = {tag: known[tag] for tag in _FROM_EXIF if tag in known}
+    if not ours:
+        return
+    target.seek(0)
+    head = target.read(16)
+    big = head[2] == 43
+    number, width, pointer, place = ("<Q", 20, "<Q", 8) if big else ("<H", 12, "<I", 4)
+    target.seek(*struct.unpack_from(pointer, head, place))
+    (count,) = struct.unpack(number, target.read(struct.calcsize(number)))
+    rows = [target.read(width) for _ in range(count)]
+    written = {int.from_bytes(row[:2], "little"): row for row in rows}
+    at = target.seek(0, 2)
+    at += target.write(bytes(at % 2))
+    target.write(exif.lay_out(ours | written, at, big))
+    target.seek(place)
+    target.write(struct.pack(pointer, at))
 
 
 def options(
@@ -310,6 +360,7 @@ def options(
     if metadata.xmp:
         tags.append((700, 1, len(metadata.xmp), metadata.xmp, True))
     return {
+        "byteorder": "<",
         "photometric": "rgb" if channels == 3 else "minisblack",
         "extrasamples": ["unassalpha"] if alpha else None,
         "planarconfig": "contig" if samples > 1 else None,

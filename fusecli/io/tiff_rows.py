@@ -191,7 +191,7 @@ def write(
     """Write a file such as `tiff.write` does, from bands of `tiff.TILE` rows (fewer at the end).
 
     Args:
-        target: Empty, seekable.
+        target: Empty, seekable, open for reading too.
         shape: (H, W) or (H, W, 3).
         dtype: uint8, uint16 or float32.
         metadata: See `tiff.write`.
@@ -201,6 +201,7 @@ def write(
     tifffile.imwrite(
         target, _tiles(bands), shape=shape, dtype=dtype, **{**options, "tile": (tiff.TILE,) * 2}
     )
+    tiff.add_exif(target, metadata)
 
 
 def _tiles(bands: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
