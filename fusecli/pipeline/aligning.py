@@ -207,8 +207,7 @@ def align(moving: np.ndarray, transform: Transform) -> Aligned:
     if untouched(transform):
         return Aligned(moving, np.ones(moving.shape[:2], np.float32))
     displacement = transform.displacement()
-    # cubic: the sharpness that linear reading costs is the contrast that a network picks up
-    moved = np.clip(move(moving, displacement, Resampling("cubic", "replicate")), 0, 1)
+    moved = move(moving, displacement, Resampling("linear", "replicate"))
     covered = inside(displacement, moving.shape[:2])[0, 0].numpy()
     width = max(4.0, 0.03 * min(covered.shape))
     return Aligned(moved, soft_edge(covered, width))
