@@ -6,6 +6,7 @@ Only what a table there holds is called measured. The best ratio of a network co
 run several ways, in bf16 only if that keeps the limits of `--precision auto`.
 """
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,16 +26,14 @@ ON_A_GPU = {
 
 
 def recorded(heading: str) -> list[dict[str, str]]:
-    """Return the rows of the first table under the heading that holds some words."""
+    """Return the rows of all tables in the section whose heading holds some words."""
     _, _, rest = PAGE.read_text("utf-8").partition(heading)
-    rows: list[list[str]] = []
-    for line in rest.split("\n## ")[0].splitlines():
-        if line.startswith("|"):
-            rows.append([cell.strip() for cell in line.strip("|").split("|")])
-        elif rows:
-            break
-    header, _, *body = rows or [[], []]
-    return [dict(zip(header, row, strict=True)) for row in body]
+    found = []
+    for block in re.findall(r"(?:^\|.*\n)+", rest.split("\n## ")[0], re.MULTILINE):
+        lines = [line.strip("|").split("|") for line in block.splitlines()]
+        header, _, *body = ([cell.strip() for cell in line] for line in lines)
+        found += [dict(zip(header, row, strict=True)) for row in body]
+    return found
 
 
 def networks() -> Iterator[dict[str, object]]:

@@ -15,8 +15,8 @@ each as the mean and the median over pairs of a pair's mean over pixels:
 
 A pair is *worse than nothing* when its consistency error exceeds that of leaving it as it is.
 Pixels within 5 % of the border and those whose true place lies outside the moving image do not
-count. A refused pair stays as it is. The method `truth` applies the truth: what it does not keep
-of the fused pair is lost to reading pixels between pixels.
+count. A refused pair stays as it is. The method `none` leaves every pair as it is; `truth` applies
+the truth: what it does not keep of the fused pair is lost to reading pixels between pixels.
 """
 
 import argparse
@@ -116,8 +116,9 @@ def _case(pair: Pair, clean: Path, truth: Tensor, known: Tensor) -> Case:
 
 def found(case: Case, moving: np.ndarray, method: str, shape: str) -> Transform:
     """Return what a method finds for one moving image."""
-    if method == "truth":
-        field = case.truth if moving is case.warped else torch.zeros_like(case.truth)
+    if method in ("none", "truth"):
+        known = method == "truth" and moving is case.warped
+        field = case.truth if known else torch.zeros_like(case.truth)
         grid = field[0].permute(1, 2, 0).contiguous().numpy()
         return Transform(case.key, "dense", None, case.fixed.shape, moving.shape, grid)
     result = estimate(case.fixed, moving, method=method, transform=shape)
@@ -217,13 +218,7 @@ def report(rows: Sequence[Row]) -> str:
         scores = [row.kept for row in own if row.kept]
         if scores:
             fused.append({"method": method, **{key: _share(scores, key) for key in scores[0]}})
-    first = next(iter(methods.values()))
-    nothing: dict[str, object] = {
-        "method": "none", "pairs": len(first),
-        "consistency mean": f"{fmean(row.undone for row in first):.2f}",
-        "median": f"{median(row.undone for row in first):.2f}",
-    }  # fmt: skip
-    parts = [table([*lines, nothing | dict.fromkeys(list(lines[0])[4:], "")])]
+    parts = [table(lines)]
     parts.append("Refused, or worse than nothing (consistency error):\n\n" + "\n".join(failures))
     if fused:
         parts.append("Scores kept of the fused pair:\n\n" + table(fused))
@@ -271,7 +266,7 @@ def main() -> None:
         )  # fmt: skip
     rows = []
     for case in islice(cases(chosen.set), chosen.limit):
-        for word in chosen.method or METHODS:
+        for word in chosen.method or ("none", *METHODS):
             method, _, shape = word.partition(":")
             rows.append(measure(case, method, shape or "auto", fuser))
             print(json.dumps(asdict(rows[-1])), file=sys.stderr)

@@ -1,7 +1,8 @@
-"""Record the terminal for the documentation: `python docs/screens.py` writes `docs/images/*.svg`.
+"""Record terminal and report for the documentation: `python docs/screens.py` writes `docs/images`.
 
 The commands run in a pseudo-terminal, so what is drawn is what a user sees. Of a progress bar,
-which is drawn over itself, one frame from the middle of the run is kept.
+which is drawn over itself, one frame from the middle of the run is kept. The report of the last
+`fusecli eval` is photographed by Chromium, where that is installed.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import pty
 import re
 import shlex
+import shutil
 import struct
 import subprocess
 import sys
@@ -40,6 +42,11 @@ SCREENS = {
         "fusecli eval ir/ vis/ clipped/ stretched/ --unpaired skip --progress none",
     ),
 }
+REPORT = (
+    "fusecli eval ir/ vis/ clipped/ stretched/ --unpaired skip -o report/ --plots box,contact,zoom"
+    " --roi 120,90,60,45 --quiet"
+)
+PAGE = (1200, 1500)  # pixels of the report that are shown
 
 
 def make_pairs(folder: Path) -> None:
@@ -106,12 +113,32 @@ def record(name: str, commands: tuple[str, ...], folder: Path) -> None:
     (ROOT / "docs" / "images" / f"{name}.svg").write_text(svg, "utf-8")
 
 
+def photograph(page: Path, name: str) -> None:
+    """Write the top of a web page as a JPEG."""
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        print(f"no Chromium: {name} stays as it is", file=sys.stderr)
+        return
+    shot = page.with_suffix(".png")
+    words = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
+    size = f"--window-size={PAGE[0]},{PAGE[1]}"
+    subprocess.run(
+        [browser, *words, size, f"--screenshot={shot}", page.as_uri()],
+        check=True, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    quality = [cv2.IMWRITE_JPEG_QUALITY, 85]
+    data = cv2.imencode(".jpg", cv2.imread(str(shot)), quality)[1]
+    (ROOT / "docs" / "images" / name).write_bytes(data.tobytes())
+
+
 def main() -> None:
     """Write every picture."""
     with tempfile.TemporaryDirectory() as folder:
         make_pairs(Path(folder))
         for name, commands in SCREENS.items():
             record(name, commands, Path(folder))
+        in_terminal(REPORT, Path(folder))
+        photograph(Path(folder, "report", "report.html"), "report.jpg")
 
 
 if __name__ == "__main__":

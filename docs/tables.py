@@ -2,13 +2,14 @@
 
 A table stands between `<!-- NAME -->` and `<!-- end -->` in `README.md` or `docs/metrics.md`.
 Networks and metrics are what the code has. What was measured is read where it was recorded: scores
-in the model cards (`weights/*.md`), speed in `benchmarks/RESULTS.md`.
+in the model cards (`weights/*.md`), speed in `benchmarks/RESULTS.md`, registration on its page.
 """
 
 import csv
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import dropwhile, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +52,10 @@ def recorded(page: Path, heading: str) -> list[dict[str, str]]:
     """Return the first table below a heading that contains some words, as one dict per row."""
     parts = re.split(r"^#+ ", page.read_text("utf-8"), flags=re.MULTILINE)
     below = next((part for part in parts if heading in part.partition("\n")[0]), "")
+    lines = dropwhile(lambda line: not line.startswith("|"), below.splitlines())
     rows = [
         [cell.strip() for cell in line.strip()[1:-1].split("|")]
-        for line in below.splitlines()
-        if line.startswith("|")
+        for line in takewhile(lambda line: line.startswith("|"), lines)
     ]
     return [dict(zip(rows[0], row, strict=True)) for row in rows[2:]]  # after the rule
 
@@ -133,12 +134,23 @@ def every_speed() -> str:
     return table([*columns.values()], ([row.get(name, "–") for name in columns] for row in rows))
 
 
+def every_registration() -> str:
+    """Return what each method leaves of a known misalignment."""
+    rows = recorded(ROOT / "docs" / "registration.md", "Misaligned pairs")
+    columns = {
+        "method": "method", "consistency mean": "mean error, px", "median": "median, px",
+        "worse than nothing": "worse than nothing", "refused": "refused, of 20",
+    }  # fmt: skip
+    return table([*columns.values()], ([row.get(name, "–") for name in columns] for row in rows))
+
+
 TABLES = {
     "metrics": every_metric,
     "groups": every_group,
     "networks": every_network,
     "scores": every_score,
     "speed": every_speed,
+    "registration": every_registration,
 }
 
 

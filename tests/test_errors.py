@@ -248,12 +248,19 @@ def test_a_locked_folder_is_an_error_too(place: Path, capsys) -> None:
     assert (error["code"], "--shard" in error["hint"]) == ("out.locked", True)
 
 
+def damage(path: str) -> None:
+    """Write an NPY file with a header that is no Python, which planning looks into too."""
+    np.save(path, np.zeros((24, 32), np.float32))
+    Path(path).write_bytes(Path(path).read_bytes().replace(b"{", b"(", 1))
+
+
 def bomb(path: str) -> None:
     """Write a small TIFF that claims 4 gigapixels."""
     Path(path).write_bytes(set_tag(set_tag(tiff_bytes(scene()), 256, 65535), 257, 65535))
 
 
 ITEMS = [
+    ("read.decode", lambda: [Path("vis/001.png").unlink(), damage("vis/001.npy")], []),
     ("read.decode", lambda: Path("vis/001.png").write_bytes(b"not a picture"), []),
     ("read.decode", lambda: Path("vis/001.png").write_bytes(b""), []),
     ("read.bomb", lambda: bomb("vis/001.png"), []),
@@ -409,6 +416,7 @@ ELSEWHERE = {
     "read.photograph": "test_thermal.py",
     "read.thermal": "test_thermal.py",
     "register.folds": "test_register_command.py",
+    "register.overlap": "test_bad_registrations.py",
     "size.mismatch": "test_training.py",
     "weights.differ": "test_clusters.py",
 }

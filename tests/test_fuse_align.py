@@ -73,7 +73,7 @@ def test_misaligned_pairs_are_fused_as_if_they_were_not(folders, capsys):
 def test_one_pass_equals_two_but_for_the_rounding_between(folders):
     ir, vis, out = folders
     one, two, between = out / "one", out / "two", out / "between"
-    assert run(["register", ir, vis, "-o", str(between), "--progress", "none", "-q"]) == 0
+    assert run(["register", ir, vis, "-o", str(between), "--border", "replicate", "-q"]) == 0
     assert fuse(between, vis, "-o", two) == 0
     assert fuse(ir, vis, "-o", one, "--align", between / "transforms") == 0
     inner = np.s_[20:-20, 20:-20]

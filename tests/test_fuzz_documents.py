@@ -156,6 +156,15 @@ def test_transforms_with_any_value(name: str, value: object) -> None:
     load_transform(json.dumps(document | {"field": None}).encode(), field())
 
 
+def test_a_field_that_inflates_without_end() -> None:
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "a.npz")
+        np.savez_compressed(path, field=np.zeros((24, 32, 2), np.float32), more=np.zeros(1 << 24))
+        Path(folder, "a.json").write_text(json.dumps(STORED))
+        with pytest.raises(InputError, match="larger than the images"):
+            transform.load(Path(folder, "a.json"))
+
+
 def test_a_transform_without_bottom() -> None:
     load_transform(DEEP.encode(), field())
 

@@ -109,7 +109,7 @@ def test_both_ways_to_filter_agree_with_their_gradients(size: int) -> None:
     features = torch.randn(3, 4, 9, 7, dtype=torch.float64, requires_grad=True)
     kernels = torch.randn(3, 4, size, size, dtype=torch.float64, requires_grad=True)
     results = []
-    for path in (dynamic_conv.filter_grouped, dynamic_conv.filter_by_taps):
+    for path in (dynamic_conv.filter_grouped, dynamic_conv.filter_neighbours):
         out = path(features, kernels)
         results.append((out, *torch.autograd.grad(out.sin().sum(), (features, kernels))))
     for grouped, taps in zip(*results, strict=True):

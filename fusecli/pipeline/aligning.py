@@ -206,9 +206,9 @@ def align(moving: np.ndarray, transform: Transform) -> Aligned:
     """
     if untouched(transform):
         return Aligned(moving, np.ones(moving.shape[:2], np.float32))
-    field = transform.displacement()
-    moved = move(moving, field, Resampling("linear", "replicate"))
-    covered = inside(field, moving.shape[:2])[0, 0].numpy()
+    displacement = transform.displacement()
+    moved = move(moving, displacement, Resampling("linear", "replicate"))
+    covered = inside(displacement, moving.shape[:2])[0, 0].numpy()
     width = max(4.0, 0.03 * min(covered.shape))
     return Aligned(moved, soft_edge(covered, width))
 

@@ -146,7 +146,7 @@ def _holds_floats(path: str) -> bool:
         return suffix == ".pfm"
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False).dtype.kind == "f"
-    except (OSError, ValueError):
+    except Exception:  # its header is Python source: anything can be wrong
         return False  # it will fail again, with a reason, when it is read
 
 
