@@ -154,7 +154,7 @@ def test_the_common_view(count, length, scale, offset, pixels, where) -> None:
     assert thermal._shared(count, length, scale, offset) == (pixels, where)
 
 
-@pytest.mark.parametrize("wider", [0.0, -1.0, math.nan, math.inf])
+@pytest.mark.parametrize("wider", [0.0, -1.0, 1e-38, 1e38, math.nan, math.inf])
 def test_views_without_a_scale_are_whole(wider: float) -> None:
     whole = slice(None)
     found = thermal._common_view((24, 32), (96, 128), wider, (3, 4))
@@ -238,6 +238,16 @@ def test_damaged_files(changes: list[tuple[str, float, bytes]]) -> None:
             return
     assert degrees.pixels.ndim == 2
     assert photo.pixels.shape[:2] > (0, 0)
+
+
+def test_a_claim_of_records_without_end(flyr, tmp_path: Path) -> None:
+    path = Shot().write(tmp_path / "shot.jpg")
+    data = path.read_bytes()
+    at = data.index(b"FFF\0") + 28
+    path.write_bytes(data[:at] + b"\xff\xff\xff\xff" + data[at + 4 :])
+    with pytest.raises(InputError) as caught:
+        thermal.read(str(path))
+    assert (caught.value.code, "4294967295" in caught.value.facts[0]) == ("read.thermal", True)
 
 
 def test_the_missing_extra_is_exit_5(tmp_path: Path, monkeypatch, capsys) -> None:

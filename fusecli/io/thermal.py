@@ -8,8 +8,9 @@ takes them out; here they become pictures like any other, on fields of view that
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import replace
-from math import ceil, floor, isfinite
+from math import ceil, floor
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,11 @@ from fusecli.io.images import Picture
 from fusecli.io.metadata import Metadata, orientation, turn, upright, upright_xmp
 
 Span = tuple[int, int]
+
+# The first part of a file's records, each of at most a dozen kinds; flyr goes through all that the
+# header claims, and a damaged one claims four billion.
+FIRST_PART = re.compile(rb"\xff\xe1..FLIR\0.\0.(?=.{28}(.{4}))", re.DOTALL)
+MAX_RECORDS = 1000
 
 
 def read(path: str) -> Picture:
@@ -71,6 +77,9 @@ def _unpack(data: bytes, path: str) -> Any:
     import flyr
 
     try:
+        for claimed in FIRST_PART.findall(data):
+            if int.from_bytes(claimed, "big") > MAX_RECORDS:
+                raise ValueError(f"it claims {int.from_bytes(claimed, 'big')} records")
         return flyr.unpack(io.BytesIO(data))
     except Exception as error:  # what is not there, or damaged, raises nearly anything in there
         raise _without_degrees(path, error) from None
@@ -79,7 +88,10 @@ def _unpack(data: bytes, path: str) -> Any:
 def _degrees(found: Any, path: str) -> np.ndarray:
     try:
         with np.errstate(all="ignore"):  # raw values beyond the calibration become NaN, and count
-            return np.asarray(found.celsius, np.float32)
+            degrees = np.asarray(found.celsius, np.float32)
+        if not degrees.size:
+            raise ValueError("the thermal image has no pixels")
+        return degrees
     except (ArithmeticError, ValueError) as error:
         raise _without_degrees(path, error) from None
 
@@ -122,7 +134,7 @@ def _common_view(
         offset: From the centre of the photograph to that of the thermal view, down and to the
             right, in pixels of the photograph.
     """
-    if not (isfinite(wider) and wider > 0):
+    if not 0.01 < wider < 100:  # damaged; NaN is not between them either
         return slice(None), slice(None), (slice(None), slice(None))
     scale = photograph[1] / thermal[1] / wider  # pixels of the photograph in one of the thermal
     rows, columns = (
