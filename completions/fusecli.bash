@@ -3,7 +3,7 @@
 # Set words, paths and list to what option $2 of command $1 takes; fail if it takes nothing.
 _fusecli_value() {
     case "$1 $2" in
-        "fuse --model" | "fuse -m") words='mfeif reconet reconet-plus rfn-nest rfvif smfnet' ;;
+        "fuse --model" | "fuse -m") words='duet mfeif reconet reconet-plus rfn-nest rfvif smfnet' ;;
         "fuse --weights") words='random' paths=-f ;;
         "fuse --align") words='none auto ngf ecc mi phase feature flow' ;;
         "fuse --on-reject") words='identity fail' ;;
@@ -120,7 +120,7 @@ _fusecli_value() {
         "warp --progress") words='auto bar plain jsonl none' ;;
         "warp --config") paths=-f ;;
         "train --out" | "train -o") paths=-d ;;
-        "train --model" | "train -m") words='mfeif reconet reconet-m-register reconet-plus reconet-u-register rfn-nest rfvif smfnet' ;;
+        "train --model" | "train -m") words='duet mfeif reconet reconet-m-register reconet-plus reconet-u-register rfn-nest rfvif smfnet' ;;
         "train --init") paths=-f ;;
         "train --val-ir") paths=-f ;;
         "train --val-vis") paths=-f ;;
@@ -190,7 +190,7 @@ _fusecli_value() {
         "export --precision") words='fp32 fp16' ;;
         "export --atol") : ;;
         "export --rtol") : ;;
-        "models convert --model" | "models convert -m") words='mfeif reconet reconet-m-register reconet-plus reconet-u-register rfn-nest rfvif smfnet' ;;
+        "models convert --model" | "models convert -m") words='duet mfeif reconet reconet-m-register reconet-plus reconet-u-register rfn-nest rfvif smfnet' ;;
         "models convert --set") : ;;
         *) return 1 ;;
     esac
@@ -210,9 +210,9 @@ _fusecli_argument() {
         "eval 0") paths=-f ;;
         "eval 1") paths=-f ;;
         "eval "*) paths=-f ;;
-        "export 0") words='mfeif reconet reconet-m-register reconet-plus reconet-u-register rfn-nest rfvif smfnet' ;;
-        "models show 0") words='mfeif reconet reconet-m-register reconet-plus reconet-u-register rfn-nest rfvif smfnet' ;;
-        "models verify "*) words='mfeif reconet reconet-m-register reconet-plus reconet-u-register rfn-nest rfvif smfnet' ;;
+        "export 0") words='duet mfeif reconet reconet-m-register reconet-plus reconet-u-register rfn-nest rfvif smfnet' ;;
+        "models show 0") words='duet mfeif reconet reconet-m-register reconet-plus reconet-u-register rfn-nest rfvif smfnet' ;;
+        "models verify "*) words='duet mfeif reconet reconet-m-register reconet-plus reconet-u-register rfn-nest rfvif smfnet' ;;
         "models convert "*) paths=-f ;;
         "models convert 1") paths=-f ;;
     esac

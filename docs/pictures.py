@@ -30,7 +30,7 @@ def row(scene: str, model: str) -> np.ndarray:
     return np.concatenate([shown[0], gap, shown[1], gap, shown[2]], axis=1)
 
 
-def sheet(model: str = "reconet") -> np.ndarray:
+def sheet(model: str = "duet") -> np.ndarray:
     """Return the rows of all scenes below each other."""
     rows = [row(scene, model) for scene in SCENES]
     gap = np.full((GAP, rows[0].shape[1], 3), 255, np.uint8)

@@ -19,7 +19,8 @@ from fusecli.model_cards import count_parameters
 ROOT = Path(__file__).parents[1]
 PAGES = (ROOT / "README.md", ROOT / "docs" / "metrics.md")
 ABOUT = {  # where it was published, and what to know before choosing it
-    "reconet": ("ReCoNet, ECCV 2022", "default; smallest and fastest"),
+    "duet": ("none: our own", "default; fastest"),
+    "reconet": ("ReCoNet, ECCV 2022", "smallest"),
     "reconet-plus": (
         "ReCoNet with its register, ECCV 2022",
         "moves the visible image, then fuses",

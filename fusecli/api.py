@@ -46,7 +46,7 @@ image, a CPU tensor of that shape.
 def fuse(
     ir: Image,
     vis: Image,
-    model: str = "reconet",
+    model: str = "duet",
     *,
     weights: str | os.PathLike[str] | None = None,
     ir_range: str = "auto",
@@ -65,7 +65,7 @@ def fuse(
     Args:
         ir: Infrared.
         vis: Visible, registered to it.
-        model: `reconet`, `rfvif`, `smfnet`, `mfeif` or `rfn-nest`.
+        model: `duet`, `reconet`, `rfvif`, `smfnet`, `mfeif` or `rfn-nest`.
         weights: A file, a name in the weight manifest, or `random`; None is the model's own.
         ir_range: How values become network input: `auto`, `dtype`, `LO:HI` or `pLO:pHI`.
         vis_range: The same for the visible image.

@@ -171,7 +171,7 @@ def locate(model: str | None, weights: str | None = None) -> Entry:
         code="weights.missing",
         facts=[f"known: {', '.join(known) or 'none'}"]
         + [f"looked in {folder}" for folder in asked],
-        hint=f"fusecli train IR VIS -o RUN -m {model or 'reconet'}, then"
+        hint=f"fusecli train IR VIS -o RUN -m {model or 'duet'}, then"
         " --weights RUN/best.safetensors",
     )
 

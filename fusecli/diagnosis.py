@@ -24,7 +24,7 @@ from fusecli.errors import FusecliError, MissingError
 
 State = Literal["ok", "note", "warning", "missing", "broken"]
 PYTHONS = ((3, 11), (3, 13))
-PROBE_MODEL = "reconet"
+PROBE_MODEL = "duet"
 VARIABLES = (
     "FUSECLI_CONFIG", "FUSECLI_WEIGHTS", "FUSECLI_CACHE", "FUSECLI_DEVICE", "FUSECLI_JOBS",
     "FUSECLI_BACKEND", "FUSECLI_PROGRESS", "FUSECLI_MAX_PIXELS", "FUSECLI_OPS",

@@ -93,9 +93,9 @@ def test_weights_trained_on_are_read_again(tmp_path):
     for seed in (1, 2):
         loaded = checkpoint.load("reconet", "random", seed=seed)
         checkpoint.save(path, loaded.network, model="reconet", options=loaded.options)
-        results.append(fusecli.fuse(ir, vis, weights=path))
+        results.append(fusecli.fuse(ir, vis, "reconet", weights=path))
         np.testing.assert_array_equal(
-            results[-1], fusecli.fuse(ir, vis, weights="random", seed=seed)
+            results[-1], fusecli.fuse(ir, vis, "reconet", weights="random", seed=seed)
         )
     assert not np.array_equal(*results)
 

@@ -126,7 +126,7 @@ def test_a_folder_is_fused_in_the_size_and_colour_of_vis(folders, tmp_path: Path
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
     assert document["counts"] == {"found": 6, "done": 6, "skipped": 0, "failed": 0}
-    assert document["model"]["name"] == "reconet"
+    assert document["model"]["name"] == "duet"
     assert document["schema"] == "fusecli/run/1"
     for number in range(6):
         data = np.fromfile(tmp_path / "out" / f"{number:03d}.png", np.uint8)

@@ -34,13 +34,13 @@ def fusecli(*arguments: str, **variables: str) -> subprocess.CompletedProcess[st
 def weights(tmp_path, monkeypatch):
     """A folder with untrained but properly listed weights, asked before any other."""
     folder = tmp_path / "weights"
-    spec = models.find("reconet")
+    spec = models.find("duet")
     network = checkpoint.untrained(spec, spec.defaults())
-    file = folder / "reconet.safetensors"
+    file = folder / "duet.safetensors"
     folder.mkdir()
-    checkpoint.save(str(file), network, model="reconet", options=spec.defaults())
-    digest = checkpoint.verify(checkpoint.Entry("reconet", "reconet", file.name, folder=folder))
-    entry = {"name": "reconet", "model": "reconet", "file": file.name, "sha256": digest,
+    checkpoint.save(str(file), network, model="duet", options=spec.defaults())
+    digest = checkpoint.verify(checkpoint.Entry("duet", "duet", file.name, folder=folder))
+    entry = {"name": "duet", "model": "duet", "file": file.name, "sha256": digest,
              "bytes": file.stat().st_size, "licence": "research use"}  # fmt: skip
     (folder / "manifest.json").write_text(json.dumps({"weights": [entry]}))
     monkeypatch.setenv("FUSECLI_WEIGHTS", str(folder))
@@ -56,8 +56,8 @@ def test_all_is_well(weights, capsys):
     assert areas == {examine.__name__ for examine in diagnosis.EXAMINATIONS}
     assert {finding["state"] for finding in document["findings"]} <= {"ok", "note", "warning"}
     found = {(finding["area"], finding["name"]): finding for finding in document["findings"]}
-    assert found["fuse", "reconet"]["value"].startswith("61x47 pixels")
-    assert found["weights", "reconet"]["state"] == "ok"
+    assert found["fuse", "duet"]["value"].startswith("61x47 pixels")
+    assert found["weights", "duet"]["state"] == "ok"
     assert found["codecs", "tiff"]["value"] == "writes and reads uint8, uint16, float32"
 
 
@@ -153,17 +153,17 @@ def test_missing_extras_come_with_their_command(monkeypatch):
 
 
 def test_damaged_weights_are_broken(weights):
-    file = weights / "reconet.safetensors"
+    file = weights / "duet.safetensors"
     file.write_bytes(file.read_bytes()[:-1] + b"x")
-    found = by_name(diagnosis.weights())["reconet"]
+    found = by_name(diagnosis.weights())["duet"]
     assert found.state == "broken"
     assert found.details["code"] == "weights.checksum"
     assert found.hint
 
 
 def test_listed_weights_that_are_gone_are_missing(weights):
-    (weights / "reconet.safetensors").unlink()
-    assert by_name(diagnosis.weights())["reconet"].state == "missing"
+    (weights / "duet.safetensors").unlink()
+    assert by_name(diagnosis.weights())["duet"].state == "missing"
 
 
 def test_a_weights_folder_that_is_none(tmp_path, monkeypatch):

@@ -43,7 +43,7 @@ def fuse(
             help=f"Network: {', '.join(models.fusers())}.",
             show_default=True,
         ),
-    ] = "reconet",
+    ] = "duet",
     weights: Annotated[
         str | None,
         typer.Option(

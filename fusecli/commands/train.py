@@ -52,7 +52,7 @@ class RunOptions:
             autocompletion=models.names,
             help=f"One of {', '.join(models.names())}.",
         ),
-    ] = "reconet"
+    ] = "duet"
     init: Annotated[
         str | None,
         flag("Run", "--init", metavar="SPEC", help="Weights to start from: file or name."),
@@ -198,7 +198,7 @@ def train(
 ) -> int:
     """Train or fine-tune a network by its recipe, or by yours.
 
-    [dim]fusecli train ir/ vis/ -o runs/a -m reconet[/]
+    [dim]fusecli train ir/ vis/ -o runs/a -m duet[/]
     [dim]fusecli train --pairs all.csv -o runs/b -m mfeif --max-time 8h --precision bf16 --resume[/]
     """
     if run.resume and run.overwrite:
