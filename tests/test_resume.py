@@ -33,7 +33,7 @@ def test_every_item_has_a_line(pairs, tmp_path: Path) -> None:
     header, *items = lines(out)
     assert header["schema"] == "fusecli/manifest/1"
     assert header["command"] == "fuse"
-    assert header["options"]["model"] == "reconet"
+    assert header["options"]["model"] == "duet"
     assert {item["key"]: item["status"] for item in items} == {
         "000": "done", "001": "done", "002": "done", "003": "failed", "004": "done"
     }  # fmt: skip
