@@ -94,8 +94,11 @@ def every_network() -> str:
             paper, note = ABOUT.get(name, (spec.title, next(iter(spec.limits), "")))
             size, weights = f"{count_parameters(spec):,}", "no"
             if name in entries:
-                options, defaults = entries[name]["options"], spec.defaults()
-                changed = [f"{n} {v}" for n, v in options.items() if v != defaults.get(n)]
+                options = entries[name]["options"]
+                built = {
+                    option.name: option.default for option in spec.options if not option.recipe
+                }
+                changed = [f"{n} {options[n]}" for n, v in built.items() if options.get(n, v) != v]
                 weights = ", ".join([f"[yes](weights/{entries[name]['card']})", *changed])
                 if (own := f"{count_parameters(spec, options):,}") != size:
                     size += f" (shipped: {own})"

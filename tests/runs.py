@@ -1,5 +1,6 @@
 """Small folders of pairs, and `fusecli` run on them in this process or a child of it."""
 
+import gc
 import json
 import os
 import sys
@@ -41,10 +42,17 @@ def fuse(*arguments: str | Path) -> int:
 
 
 def in_child(action: Callable[[], object]) -> int:
-    """Fork, run an action, and return the process id: a new run without the price of imports."""
+    """Fork, run an action, and return the process id: a new run without the price of imports.
+
+    The child must never collect what earlier tests left behind: an onnxruntime session, for one,
+    waits at its end for threads that a fork does not copy.
+    """
     one_thread()
+    gc.collect()
+    gc.freeze()
     child = os.fork()
     if child:
+        gc.unfreeze()
         return child
     code = 70
     try:

@@ -1,6 +1,7 @@
 """Runs that are killed, starved or robbed of their files, and what --resume makes of the rest."""
 
 import errno
+import gc
 import os
 import random
 import resource
@@ -274,3 +275,22 @@ def test_the_codes_of_failed_writes(tmp_path: Path) -> None:
     assert list(codes.values()) == [
         "write.full", "write.full", "write.permission", "write.permission", "write.failed"
     ]  # fmt: skip
+
+
+def test_a_child_collects_nothing_of_its_parent(tmp_path: Path) -> None:
+    class Session:
+        def __init__(self) -> None:
+            self.me = self  # only the collector ends it
+
+        def __del__(self) -> None:
+            (tmp_path / str(os.getpid())).touch()
+
+    def action() -> int:
+        nonlocal session
+        session = None
+        gc.collect()
+        return 0
+
+    session: Session | None = Session()
+    assert exit_code(in_child(action)) == 0
+    assert not list(tmp_path.iterdir())
