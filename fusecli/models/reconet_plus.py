@@ -118,6 +118,7 @@ SPEC = ModelSpec(
     adapt=adapt,
     limits=(
         "The result lies on the infrared image's grid; the visible image is black past its border.",
+        "Colours are not moved with the visible luma: add --chroma drop where it moves far.",
         _register.LIMIT,
         *reconet.SPEC.limits[1:],
     ),
