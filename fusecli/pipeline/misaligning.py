@@ -9,7 +9,6 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -24,10 +23,11 @@ from fusecli.io import images, writing
 from fusecli.io.images import Picture
 from fusecli.pipeline import stream
 from fusecli.pipeline.boxes import Box, crop, cropped, largest_box
-from fusecli.pipeline.manifest import Manifest, Record
+from fusecli.pipeline.manifest import Record
 from fusecli.pipeline.moving import Resampling, move_picture
-from fusecli.pipeline.outputs import discard, remove_leftovers, stage
+from fusecli.pipeline.outputs import discard, stage
 from fusecli.pipeline.planning import Job, Plan
+from fusecli.pipeline.recorded import RecordedRun
 from fusecli.pipeline.variants import split
 from fusecli.registration.transform import Transform
 from fusecli.report import Outcome, Reporter, RunReport, Stopwatch
@@ -214,7 +214,7 @@ class WarpItem:
         return parts
 
 
-class WarpRun:
+class WarpRun(RecordedRun):
     """One run over many items.
 
     Args:
@@ -238,15 +238,16 @@ class WarpRun:
         reporter: Reporter,
         pool: stream.Pool | None = None,
     ) -> None:
-        self.jobs, self.out, self.threads = jobs, out, threads
-        self.reporter, self.pool = reporter, pool
-        self.work = WarpItem(rules, out)
-        settings = {"command": "warp", **dataclasses.asdict(rules)}
-        self.manifest = Manifest(record, "warp", settings) if record else None
-
-    def is_done(self, job: Job) -> bool:
-        """Return whether the result of a job is up to date."""
-        return self.manifest is not None and self.manifest.is_done(job)
+        super().__init__(
+            WarpItem(rules, out),
+            jobs,
+            {"command": "warp", **dataclasses.asdict(rules)},
+            threads=threads,
+            record=record,
+            reporter=reporter,
+            pool=pool,
+        )
+        self.out = out
 
     def warp(self, out: str, fail_fast: bool = False) -> RunReport:
         """Warp every item and return what became of them.
@@ -254,24 +255,12 @@ class WarpRun:
         Raises:
             InputError: Another run is at work in the same folder, or it cannot be written to.
         """
-        report = RunReport("warp", "warped", out)
-        report.extra = {"manifest": str(self.manifest.record.path) if self.manifest else None}
-        with self.manifest or nullcontext():
-            remove_leftovers(path for job in self.jobs for path in self.work.files(job))
-            stream.run(
-                self.jobs,
-                self.work,
-                report=report,
-                reporter=self.reporter,
-                manifest=self.manifest,
-                total=len(self.jobs),
-                threads=self.threads,
-                fail_fast=fail_fast,
-                pool=self.pool,
-            )
-            if self.out is not None:
-                write_index(self.out / "truth", (job.key for job in self.jobs.everything()))
-        return report
+        return self.run(RunReport("warp", "warped", out), fail_fast)
+
+    def conclude(self) -> None:
+        """List the true transforms of all shards."""
+        if self.out is not None:
+            write_index(self.out / "truth", (job.key for job in self.jobs.everything()))
 
 
 def truth_of(key: str, warp: Warp, box: Box, rules: Rules) -> Transform:

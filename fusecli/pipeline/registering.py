@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -25,10 +24,11 @@ from fusecli.pipeline.aligning import (
     untouched,
 )
 from fusecli.pipeline.fusing import note_pages
-from fusecli.pipeline.manifest import Manifest, Record
+from fusecli.pipeline.manifest import Record
 from fusecli.pipeline.moving import Resampling, metadata_of, move_picture
-from fusecli.pipeline.outputs import remove_leftovers, stage
+from fusecli.pipeline.outputs import stage
 from fusecli.pipeline.planning import Job, Plan
+from fusecli.pipeline.recorded import RecordedRun
 from fusecli.registration.estimate import estimate
 from fusecli.registration.rig import Rig
 from fusecli.registration.transform import Transform
@@ -152,7 +152,7 @@ class RegisterPair:
         return files
 
 
-class RegisterRun:
+class RegisterRun(RecordedRun):
     """One run over many pairs.
 
     Args:
@@ -184,21 +184,15 @@ class RegisterRun:
         if rules.per == "folder" and alignment.stored is None:
             reporter.detail("estimating the camera rig from all pairs")
             alignment = replace(alignment, rig=estimate_rig(alignment, rules.fixed, jobs))
-        self.jobs, self.threads, self.reporter, self.pool = jobs, threads, reporter, pool
-        self.work = RegisterPair(alignment, rules, out)
-        self.manifest = Manifest(record, "register", self.settings()) if record else None
-
-    def settings(self) -> dict[str, Any]:
-        """Return everything that changes results; the fingerprint of the run is made of it."""
-        return {
-            "command": "register",
-            **dataclasses.asdict(self.work.rules),
-            **self.work.alignment.settings(),
-        }
-
-    def is_done(self, job: Job) -> bool:
-        """Return whether the result of a job is up to date."""
-        return self.manifest is not None and self.manifest.is_done(job)
+        super().__init__(
+            RegisterPair(alignment, rules, out),
+            jobs,
+            {"command": "register", **dataclasses.asdict(rules), **alignment.settings()},
+            threads=threads,
+            record=record,
+            reporter=reporter,
+            pool=pool,
+        )
 
     def register(self, out: str, fail_fast: bool = False) -> RunReport:
         """Register every pair and return what became of them.
@@ -206,22 +200,7 @@ class RegisterRun:
         Raises:
             InputError: Another run is at work in the same folder, or it cannot be written to.
         """
-        report = AlignedReport("register", "registered", out)
-        report.extra = {"manifest": str(self.manifest.record.path) if self.manifest else None}
-        with self.manifest or nullcontext():
-            remove_leftovers(path for job in self.jobs for path in self.work.files(job))
-            stream.run(
-                self.jobs,
-                self.work,
-                report=report,
-                reporter=self.reporter,
-                manifest=self.manifest,
-                total=len(self.jobs),
-                threads=self.threads,
-                fail_fast=fail_fast,
-                pool=self.pool,
-            )
-        return report
+        return self.run(AlignedReport("register", "registered", out), fail_fast)
 
 
 def estimate_rig(alignment: Alignment, fixed_side: Side, jobs: Plan) -> Transform:
