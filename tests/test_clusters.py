@@ -119,7 +119,8 @@ def test_weights_that_differ_elsewhere_are_noticed() -> None:
     engine = Engine("reconet", "random", Runtime.resolve("cpu"))
     with pytest.raises(FusecliError) as caught:
         FuseElsewhere(engine, Rules(), "0" * 64)(None)
-    assert caught.value.code == "weights.differ"
+    assert (caught.value.code, caught.value.exit_code) == ("weights.differ", 5)
+    assert caught.value.hint
 
 
 def test_workers_compute_in_as_many_threads(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -175,7 +175,8 @@ def test_a_difference_is_caught_and_nothing_kept(tmp_path: Path) -> None:
     loaded = live("reconet")
     with pytest.raises(CheckError) as caught:
         export(loaded, tmp_path / "r.onnx", ExportOptions("onnx", precision="fp16", atol=0, rtol=0))
-    assert caught.value.code == "export.parity"
+    assert (caught.value.code, caught.value.exit_code) == ("export.parity", 6)
+    assert caught.value.hint
     assert not list(tmp_path.iterdir())
 
 

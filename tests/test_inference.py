@@ -211,7 +211,8 @@ def test_a_device_without_room_for_the_smallest_tile_says_so(tiling: str) -> Non
     run = fuser(SmallCard(100).eval(), tiling=tiling)
     with pytest.raises(InputError, match="cannot fuse 170x200 pixels") as caught:
         run(*pair(1, 1, 200, 170))
-    assert caught.value.code == "model.memory"
+    assert (caught.value.code, caught.value.exit_code) == ("model.memory", 2)
+    assert "model that can be tiled" in caught.value.hint
 
 
 def test_too_small_an_image_is_refused_with_the_size() -> None:

@@ -323,7 +323,8 @@ def test_small_and_unequal_images_are_named(pairs, tmp_path):
     write(tmp_path / "odd.png", np.zeros((36, 43), np.uint8))
     with pytest.raises(InputError, match="43x36.*44x36") as error:
         Pictures([Pair("odd", str(tmp_path / "odd.png"), pairs[0].vis)], 8)
-    assert error.value.code == "size.mismatch"
+    assert (error.value.code, error.value.exit_code) == ("size.mismatch", 2)
+    assert "fusecli register" in error.value.hint
 
 
 def test_unreadable_image_ends_the_run_before_it_begins(pairs, tmp_path):
