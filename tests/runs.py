@@ -48,7 +48,6 @@ def in_child(action: Callable[[], object]) -> int:
     waits at its end for threads that a fork does not copy.
     """
     one_thread()
-    gc.collect()
     gc.freeze()
     child = os.fork()
     if child:
