@@ -250,9 +250,7 @@ def test_an_input_that_changes_while_it_is_read_is_a_failure(
     with monkeypatch.context() as patch:
         patch.setattr(images, "read", slow)
         assert fuse(*pairs, "-o", out, "--json") == 3
-    failure = last_json(capsys)["failures"][0]
-    assert failure["code"] == "read.changed"
-    assert failure["hint"]
+    assert last_json(capsys)["failures"][0]["code"] == "read.changed"
     assert not list(out.rglob("*.part"))
     assert fuse(*pairs, "-o", out, "--resume") == 0
     assert fuse(*pairs, "-o", tmp_path / "fresh") == 0
