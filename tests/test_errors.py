@@ -137,8 +137,9 @@ FUSE = [
     ("range.mixed", 2, [*IN, *OUT, "--range-scope", "all", "--ir-range", "p1:p99"],
      lambda: draw_deep("ir/001.png")),
     ("weights.manifest", 5, [*IN, *OUT, "--weights", "b"], write("shelf/manifest.json", "{")),
-    ("weights.checksum", 5, [*IN, *OUT, "--weights", "a"], lambda: shelve()),
-    ("weights.nonfinite", 5, [*IN, *OUT, "--weights", "nan.safetensors"], lambda: store_nan()),
+    ("weights.checksum", 5, [*IN, *OUT, "-m", "reconet", "--weights", "a"], lambda: shelve()),
+    ("weights.nonfinite", 5, [*IN, *OUT, "-m", "reconet", "--weights", "nan.safetensors"],
+     lambda: store_nan()),
 ]  # fmt: skip
 
 
@@ -179,7 +180,7 @@ OTHERS = [
     ("train.crop", 2, [*TRAIN, "--crop", "64", "--val-fraction", "0"], nothing),
     ("usage.exclusive", 2, [*TRAIN, "--resume", "--overwrite"], nothing),
     ("usage.log", 2, [*TRAIN, "--log", "paper"], nothing),
-    ("usage.set", 2, [*TRAIN, "--set", "lops=2"], nothing),
+    ("usage.set", 2, [*TRAIN, "-m", "reconet", "--set", "lops=2"], nothing),
     ("usage.assignment", 2, [*TRAIN, "--set", "loops"], nothing),
     ("out.exists", 2, TRAIN, write("run/config.toml", "")),
     ("usage.methods", 2, [*EVAL, "elsewhere/vis"], lambda: shutil.copytree("vis", "elsewhere/vis")),

@@ -100,5 +100,6 @@ def joined(device: torch.device) -> Iterator[Ranks]:
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield Ranks(dist.get_rank(), size, device)
+        dist.barrier()  # nobody hangs up while another still writes: the store lives in rank 0
     finally:
         dist.destroy_process_group()
