@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Train every network that fusecli ships weights for, as the model cards say.
 #
-#   training/weights.sh ../shared/data runs/           all of them: some three hours of one CPU core
+#   training/weights.sh ../shared/data runs/           all of them: some four hours of one CPU core
 #   training/weights.sh ../shared/data runs/ mfeif     one
 #
 # Interrupted, it goes on where it stopped when called again. Put a result among the shipped ones
@@ -19,6 +19,10 @@ train() { # RUN ARGUMENTS...
   shift
   [ -e "$run/last.state.pt" ] && set -- "$@" --resume
   fusecli train --pairs "$runs/pairs.csv" -o "$run" --precision bf16 --schedule cosine "$@"
+}
+
+duet() {
+  train duet -m duet --steps 5000
 }
 
 reconet() {
@@ -59,5 +63,5 @@ rfn-nest() {
     --loss intensity=200 --loss range=200
 }
 
-[ $# -gt 0 ] || set -- reconet mfeif rfvif smfnet rfn-nest
+[ $# -gt 0 ] || set -- duet reconet mfeif rfvif smfnet rfn-nest
 for network in "$@"; do "$network"; done
