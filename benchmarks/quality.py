@@ -34,6 +34,7 @@ from fusecli.runtime import DTYPES
 RANKED = ("vif:sum", "qabf:255", "ssim:skimage_sum", "scd:sum", "mi:nats", "nabf:smfnet")
 KEPT = RANKED[:3]  # the scores whose loss under a shift is watched
 KEYS = (*RANKED, "cc:mean")
+LABELS = {metrics.find(key).label: key for key in KEYS}  # as papers print them
 PEERS = Path(__file__).with_name("peers.csv")
 
 
@@ -156,7 +157,7 @@ def main() -> None:
         model, _, weights = word.partition("=")
         loaded = checkpoint.load(model, weights or None)
         if loaded.spec.role == "fuser":
-            fusers[model] = Fuser(
+            fusers[word if model in fusers else model] = Fuser(
                 loaded.network, loaded.spec, loaded.options,
                 device=device, dtype=DTYPES[chosen.precision],
             )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Write the tables of the documentation from what is known: `python docs/tables.py`.
+"""Write the tables of the documentation from what is known: `python -m docs.tables`.
 
 A table stands between `<!-- NAME -->` and `<!-- end -->` in `README.md` or `docs/metrics.md`.
 Networks and metrics are what the code has. What was measured is read where it was recorded: scores
@@ -13,6 +13,7 @@ from itertools import dropwhile, takewhile
 from pathlib import Path
 from typing import Any
 
+from benchmarks.quality import LABELS
 from fusecli import metrics, models
 from fusecli.model_cards import count_parameters
 
@@ -29,15 +30,6 @@ ABOUT = {  # where it was published, and what to know before choosing it
     "smfnet": ("SMFNet, arXiv 2024", "attention over the whole image: no tiles"),
     "mfeif": ("MFEIF, IEEE TCSVT 2022", "treats both images alike"),
     "rfn-nest": ("RFN-Nest, Information Fusion 2021", "stretches each result, as published"),
-}
-SCORES = {
-    "VIF": "vif:sum",
-    "Qabf": "qabf:255",
-    "SSIM": "ssim:skimage_sum",
-    "SCD": "scd:sum",
-    "MI": "mi:nats",
-    "Nabf": "nabf:smfnet",
-    "CC": "cc:mean",
 }
 
 
@@ -115,14 +107,14 @@ def every_score() -> str:
         for row in recorded(ROOT / "weights" / entry["card"], "Scores"):
             pairs = row["set"] or pairs  # written once for several rows
             if row.get("weights", "these") == "these" and row.get("shift", "0 px") == "0 px":
-                scores.setdefault(pairs, []).append([f"`{name}`", *(row[n] for n in SCORES)])
+                scores.setdefault(pairs, []).append([f"`{name}`", *(row[n] for n in LABELS)])
     with (ROOT / "benchmarks" / "peers.csv").open(newline="") as file:
         for row in csv.DictReader(file):
             pairs = next((known for known in scores if known.startswith(f"{row['set']},")), "")
             if pairs and "published" in row["network"]:
-                figures = [f"{float(row[key]):.3f}" for key in SCORES.values()]
+                figures = [f"{float(row[key]):.3f}" for key in LABELS.values()]
                 scores[pairs].append([f"{row['network'].split()[0]}, its authors'", *figures])
-    header = [f"{name} {metrics.find(key).arrow}" for name, key in SCORES.items()]
+    header = [f"{name} {metrics.find(key).arrow}" for name, key in LABELS.items()]
     rows = ([pairs, *row] for pairs, found in sorted(scores.items()) for row in found)
     return table(("set", "weights", *header), rows)
 

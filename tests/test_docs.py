@@ -189,7 +189,7 @@ def test_readme_has_the_two_commands_and_every_network():
 def test_tables_are_what_the_code_says():
     filled = runpy.run_path(str(ROOT / "docs" / "tables.py"))["filled"]
     text = (ROOT / "docs" / "metrics.md").read_text("utf-8")
-    assert filled(text) == text, "run python docs/tables.py"
+    assert filled(text) == text, "run python -m docs.tables"
     assert text.count("\n| ") > 90
 
 

@@ -1,7 +1,7 @@
 """Write the figures of `benchmarks.quality` into the model cards. For maintainers.
 
     python -m benchmarks.quality ../shared/data --json > scores.json
-    python training/cards.py scores.json
+    python -m training.cards scores.json
 
 Replaces the section "Scores" of `weights/NAME.md` for each network in the file.
 """
@@ -11,27 +11,20 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks.quality import LABELS
+
 WEIGHTS = Path(__file__).parents[1] / "weights"
-COLUMNS = {
-    "VIF": "vif:sum",
-    "Qabf": "qabf:255",
-    "SSIM": "ssim:skimage_sum",
-    "SCD": "scd:sum",
-    "MI": "mi:nats",
-    "Nabf": "nabf:smfnet",
-    "CC": "cc:mean",
-}
 INTRODUCTION = (
-    "Means over the test sets; conventions " + ", ".join(COLUMNS.values()) + ".\n"
+    "Means over the test sets; conventions " + ", ".join(LABELS.values()) + ".\n"
     "Shifted: the infrared lies that many pixels off in x and y, and is scored where it belongs."
 )
 
 
 def section(rows: list[dict[str, Any]]) -> str:
     """Return the section of one network, all sets and shifts."""
-    lines = [f"| set | shift | {' | '.join(COLUMNS)} |", "|---" * (2 + len(COLUMNS)) + "|"]
+    lines = [f"| set | shift | {' | '.join(LABELS)} |", "|---" * (2 + len(LABELS)) + "|"]
     for row in rows:
-        figures = " | ".join(f"{row[key]:.3f}" for key in COLUMNS.values())
+        figures = " | ".join(f"{row[key]:.3f}" for key in LABELS.values())
         lines.append(f"| {row['set']}, {row['pairs']} pairs | {row['shift']} px | {figures} |")
     table = "\n".join(lines)
     return f"## Scores\n\n{INTRODUCTION}\n\n{table}\n\n"

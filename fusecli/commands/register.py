@@ -17,6 +17,7 @@ from fusecli.commands.options import (
     grouped,
     offering,
 )
+from fusecli.commands.resampling import Border, Fill, Interpolation
 from fusecli.errors import UsageError
 from fusecli.registration import METHODS, check_combination
 
@@ -82,17 +83,9 @@ class Estimation:
 class Results:
     """What is written besides the moved image, and how pixels are made."""
 
-    interpolation: Annotated[
-        Literal["nearest", "linear", "cubic"],
-        flag("Resampling", "--interpolation", help="Of pixels between pixels."),
-    ] = "linear"
-    border: Annotated[
-        Literal["constant", "replicate", "reflect"],
-        flag("Resampling", "--border", help="What is beyond the moving image."),
-    ] = "constant"
-    fill: Annotated[
-        float, flag("Resampling", "--fill", help="Stored value there, for constant.")
-    ] = 0.0
+    interpolation: Interpolation = "linear"
+    border: Border = "constant"
+    fill: Fill = 0.0
     save_field: Annotated[
         Literal["none", "npz", "flo", "tiff"],
         flag("Registration", "--save-field", help="Write every transform as a field too."),

@@ -18,6 +18,7 @@ from fusecli.commands.options import (
     grouped,
     offering,
 )
+from fusecli.commands.resampling import Border, Fill, Interpolation
 from fusecli.errors import UsageError
 from fusecli.warps import presets, recipe
 
@@ -107,17 +108,9 @@ class Misalignment:
 class Results:
     """What is written besides the warped image, and how pixels are made."""
 
-    interpolation: Annotated[
-        Literal["nearest", "linear", "cubic"],
-        flag("Resampling", "--interpolation", help="Of pixels between pixels."),
-    ] = "cubic"
-    border: Annotated[
-        Literal["constant", "replicate", "reflect"],
-        flag("Resampling", "--border", help="What is beyond the image."),
-    ] = "reflect"
-    fill: Annotated[
-        float, flag("Resampling", "--fill", help="Stored value there, for constant.")
-    ] = 0.0
+    interpolation: Interpolation = "cubic"
+    border: Border = "reflect"
+    fill: Fill = 0.0
     save_field: Annotated[
         Literal["none", "npz", "flo", "tiff"],
         flag("Warp", "--save-field", help="Write every truth as a field too."),
