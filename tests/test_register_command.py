@@ -274,6 +274,9 @@ def test_resume_notices_other_options(folders, capsys):
     capsys.readouterr()
     run([*command, "--transform", "translation", "--resume"])
     assert json.loads(capsys.readouterr().out)["counts"]["skipped"] == 2
+    for transform, current in (("translation", 2), ("similarity", 0)):
+        run([*command, "--transform", transform, "--resume", "--dry-run"])
+        assert json.loads(capsys.readouterr().out)["counts"]["skipped"] == current
     run([*command, "--transform", "similarity", "--resume"])
     assert json.loads(capsys.readouterr().out)["counts"]["done"] == 2
 

@@ -202,8 +202,11 @@ def test_resume_does_only_what_is_missing(tmp_path, capsys):
     whole = contents(out)
     (out / "ir/01.png").unlink()
     (out / "truth/01.npz").unlink()
+    again = ["warp", ir, vis, "-o", str(out), "--kind", "mixed", "--resume", "--json"]
     capsys.readouterr()
-    assert run(["warp", ir, vis, "-o", str(out), "--kind", "mixed", "--resume", "--json"]) == 0
+    assert run([*again, "--dry-run"]) == 0
+    assert json.loads(capsys.readouterr().out)["counts"]["skipped"] == 1
+    assert run(again) == 0
     counts = json.loads(capsys.readouterr().out)["counts"]
     assert (counts["done"], counts["skipped"]) == (1, 1)
     assert contents(out) == whole
