@@ -145,7 +145,11 @@ def fuse(
 
     target = Target(output.out, output.name, output.format, pixels.out_dtype, pixels.grid, model)
     if compare != "none" and target.is_file:
-        raise UsageError("--compare needs a folder as --out", code="usage.compare")
+        raise UsageError(
+            "--compare needs a folder as --out",
+            code="usage.compare",
+            hint=f"-o out/ --compare {compare}",
+        )
     edge = _tile_edge(tile)
     _check_align(align, on_reject, pixels)
     for rule in (pixels.ir_range, pixels.vis_range):
@@ -221,11 +225,17 @@ def _check_align(align: str, on_reject: str, pixels: Pixels) -> None:
     """
     if align == "none":
         if on_reject != "identity":
-            raise UsageError("--on-reject is about --align, which is off", code="usage.align")
+            raise UsageError(
+                "--on-reject is about --align, which is off",
+                code="usage.align",
+                hint=f"--align auto --on-reject {on_reject}",
+            )
         return
     if pixels.fit != "error":
         raise UsageError(
-            "--align brings both images onto one grid: --fit has nothing to do", code="usage.align"
+            "--align brings both images onto one grid: --fit has nothing to do",
+            code="usage.align",
+            hint=f"leave --fit {pixels.fit} out",
         )
     if align not in METHODS and not Path(align).exists():
         check_method(align)
@@ -237,6 +247,8 @@ def _tile_edge(text: str) -> int | None:
         return None if text == "auto" else 0
     if not text.isdecimal() or int(text) < 16:
         raise UsageError(
-            f"--tile {text} is neither auto, off nor a number of at least 16", code="usage.tile"
+            f"--tile {text} is neither auto, off nor a number of at least 16",
+            code="usage.tile",
+            hint="--tile auto cuts only what does not fit into memory",
         )
     return int(text)
