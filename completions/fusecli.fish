@@ -307,7 +307,7 @@ complete -c fusecli -n '__fusecli_at "models verify"' -l json -d 'One JSON docum
 complete -c fusecli -n '__fusecli_at "models verify"' -l help -s h -d 'Show this message and exit.'
 complete -c fusecli -n '__fusecli_at "models verify"' -f -a 'duet mfeif reconet reconet-m-register reconet-plus reconet-u-register rfn-nest rfvif smfnet'
 complete -c fusecli -n '__fusecli_at "models convert"' -l model -s m -r -f -a 'duet mfeif reconet reconet-m-register reconet-plus reconet-u-register rfn-nest rfvif smfnet' -d 'The network.'
-complete -c fusecli -n '__fusecli_at "models convert"' -l set -r -f -d 'Option it was trained with; repeatable.'
+complete -c fusecli -n '__fusecli_at "models convert"' -l set -r -f -d 'Option it was trained with, where its shapes do not tell; repeatable.'
 complete -c fusecli -n '__fusecli_at "models convert"' -l overwrite -d 'Replace DST.'
 complete -c fusecli -n '__fusecli_at "models convert"' -l json -d 'One JSON document on stdout.'
 complete -c fusecli -n '__fusecli_at "models convert"' -l help -s h -d 'Show this message and exit.'

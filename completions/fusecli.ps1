@@ -20,7 +20,7 @@ Register-ArgumentCompleter -Native -CommandName fusecli -ScriptBlock {
         'models list' = [ordered]@{ '--json' = 'One JSON document on stdout.'; '--help' = 'Show this message and exit.'; '-h' = 'Show this message and exit.' }
         'models show' = [ordered]@{ '--json' = 'One JSON document on stdout.'; '--help' = 'Show this message and exit.'; '-h' = 'Show this message and exit.' }
         'models verify' = [ordered]@{ '--json' = 'One JSON document on stdout.'; '--help' = 'Show this message and exit.'; '-h' = 'Show this message and exit.' }
-        'models convert' = [ordered]@{ '--model' = 'The network.'; '-m' = 'The network.'; '--set' = 'Option it was trained with; repeatable.'; '--overwrite' = 'Replace DST.'; '--json' = 'One JSON document on stdout.'; '--help' = 'Show this message and exit.'; '-h' = 'Show this message and exit.' }
+        'models convert' = [ordered]@{ '--model' = 'The network.'; '-m' = 'The network.'; '--set' = 'Option it was trained with, where its shapes do not tell; repeatable.'; '--overwrite' = 'Replace DST.'; '--json' = 'One JSON document on stdout.'; '--help' = 'Show this message and exit.'; '-h' = 'Show this message and exit.' }
     }
     $values = @{
         'fuse --model' = @('duet', 'mfeif', 'reconet', 'reconet-plus', 'rfn-nest', 'rfvif', 'smfnet')
