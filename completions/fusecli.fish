@@ -59,7 +59,7 @@ complete -c fusecli -n '__fusecli_at "fuse"' -l ir-range -r -f -a 'auto dtype' -
 complete -c fusecli -n '__fusecli_at "fuse"' -l vis-range -r -f -a 'auto dtype' -d 'The same for the visible image.'
 complete -c fusecli -n '__fusecli_at "fuse"' -l range-scope -r -f -a 'image all' -d 'Percentiles of each image, or once of all.'
 complete -c fusecli -n '__fusecli_at "fuse"' -l out-dtype -r -f -a 'auto uint8 uint16 float32' -d 'auto follows the visible image.'
-complete -c fusecli -n '__fusecli_at "fuse"' -l tone -r -f -a 'model clip stretch' -d 'The network\'s published convention, clip, or stretch.'
+complete -c fusecli -n '__fusecli_at "fuse"' -l tone -r -f -a 'model clip stretch' -d 'The weights\' own convention, clip, or stretch.'
 complete -c fusecli -n '__fusecli_at "fuse"' -l chroma -r -f -a 'auto keep drop' -d 'Colours: as in the visible image, always, or never.'
 complete -c fusecli -n '__fusecli_at "fuse"' -l alpha -r -f -a 'drop keep' -d 'Alpha of the visible image.'
 complete -c fusecli -n '__fusecli_at "fuse"' -l fit -r -f -a 'error ir-to-vis vis-to-ir' -d 'Resample one image when the sizes differ.'

@@ -29,7 +29,7 @@ ABOUT = {  # where it was published, and what to know before choosing it
     "rfvif": ("RFVIF, Information Fusion 2023", "dynamic kernels; the whole image at once"),
     "smfnet": ("SMFNet, arXiv 2024", "attention over the whole image: no tiles"),
     "mfeif": ("MFEIF, IEEE TCSVT 2022", "treats both images alike"),
-    "rfn-nest": ("RFN-Nest, Information Fusion 2021", "stretches each result, as published"),
+    "rfn-nest": ("RFN-Nest, Information Fusion 2021", "nested auto-encoder; four scales"),
 }
 
 

@@ -77,7 +77,7 @@ def fuse(
         ir_range: How values become network input: `auto`, `dtype`, `LO:HI` or `pLO:pHI`.
         vis_range: The same for the visible image.
         out_dtype: Of the result; `auto` is that of `vis`.
-        tone: `model` is the network's published convention; `clip` and `stretch` override it.
+        tone: `model` is the convention of the weights; `clip` and `stretch` override it.
         chroma: `auto` keeps the colours of a colour image, `drop` returns the fused luma alone,
             `keep` returns three channels always.
         fit: Which image is resampled when the sizes differ.

@@ -68,7 +68,7 @@ class Loaded:
 
     Args:
         network: In eval mode, on the CPU, float32.
-        spec: Its description.
+        spec: Its description, with the tone that the weights were made for.
         model: Its name on the command line.
         options: All its options, resolved.
         label: Name of the weights for reports.
@@ -257,7 +257,8 @@ def load(
     if weights == "random":
         spec = find(model or "")
         resolved = parse_options(spec, chosen)
-        return Loaded(untrained(spec, resolved, seed), spec, model or "", resolved, "random")
+        network = untrained(spec, resolved, seed)
+        return Loaded(network, spec.toned(resolved), model or "", resolved, "random")
     entry = locate(model, weights)
     if model and entry.model and entry.model != model:
         raise MissingError(
@@ -275,7 +276,14 @@ def load(
     licence = entry.licence or stored.get("licence")
     shipped = entry.sha256 is not None
     return Loaded(
-        network, spec, model or entry.model, resolved, entry.name, digest, licence, shipped
+        network,
+        spec.toned(resolved),
+        model or entry.model,
+        resolved,
+        entry.name,
+        digest,
+        licence,
+        shipped,
     )
 
 

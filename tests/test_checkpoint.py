@@ -14,6 +14,7 @@ from fusecli import checkpoint
 from fusecli.conversion import convert
 from fusecli.errors import InputError, MissingError, UsageError
 from fusecli.models import find
+from fusecli.pipeline.inference import Fuser
 
 SMALL = {"variant": "v1", "width": 4, "loops": 1}
 SPEC = find("reconet")
@@ -78,6 +79,25 @@ def test_options_of_the_user_replace_the_stored_ones(shelf):
     assert loaded.options["loops"] == 2
     assert loaded.network.loops == 2
     assert loaded.options["width"] == 4
+
+
+def test_weights_say_whether_their_output_is_stretched(tmp_path):
+    def fused(loaded):
+        generator = torch.Generator().manual_seed(1)
+        ir, vis = torch.rand(2, 1, 1, 24, 20, generator=generator)
+        run = Fuser(loaded.network, loaded.spec, loaded.options, device=torch.device("cpu"))
+        return run(ir, vis)
+
+    published = checkpoint.load("smfnet", "random")
+    stretched = fused(published)
+    assert (stretched.min(), stretched.max()) == (0, 1)
+    path = tmp_path / "natural.safetensors"
+    options = published.options | {"tone": "clip"}
+    checkpoint.save(path, published.network, model="smfnet", options=options)
+    natural = checkpoint.load(None, str(path))
+    assert 0 < fused(natural).min() < fused(natural).max() < 1
+    again = checkpoint.load(None, str(path), {"tone": "stretch"})
+    assert torch.equal(fused(again), stretched)
 
 
 def test_random_weights_depend_on_the_seed_alone():

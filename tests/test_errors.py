@@ -419,7 +419,7 @@ ELSEWHERE = {
     "read.thermal": "test_thermal.py",
     "register.folds": "test_register_command.py",
     "register.overlap": "test_bad_registrations.py",
-    "size.mismatch": "test_training.py",
+    "size.mismatch": "test_crops.py",
     "weights.differ": "test_clusters.py",
 }
 WARNINGS = {

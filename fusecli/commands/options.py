@@ -172,7 +172,7 @@ class Pixels:
     ] = "auto"
     tone: Annotated[
         Literal["model", "clip", "stretch"],
-        flag("Pixels", "--tone", help="The network's published convention, clip, or stretch."),
+        flag("Pixels", "--tone", help="The weights' own convention, clip, or stretch."),
     ] = "model"
     chroma: Annotated[
         Literal["auto", "keep", "drop"],

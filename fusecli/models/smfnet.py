@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fusecli import losses
-from fusecli.models import ModelSpec, Option, Sample, Stage
+from fusecli.models import TONE, ModelSpec, Option, Sample, Stage
 from fusecli.models._smfnet_blocks import (
     WIDTH,
     Coupling,
@@ -259,6 +259,7 @@ SPEC = ModelSpec(
             ("differentiable", "detached"),
             recipe=True,
         ),
+        TONE,
     ),
     stages=(
         Stage(
@@ -301,7 +302,8 @@ SPEC = ModelSpec(
     full_precision=("decoder.1", "decoder.3", "decoder.5"),
     adapt=adapt,
     limits=(
-        "Each result is stretched to its own minimum and maximum; --tone clip leaves it alone.",
+        "As published, each result is stretched to its own minimum and maximum: the brightness of "
+        "a video may pump. Weights with tone=clip need none of it.",
         "Attention counts over the whole image: it cannot be tiled, and memory grows with its area "
         "(2.4 GB at 640x480 in float32 on a CPU).",
         "Images must be registered.",
