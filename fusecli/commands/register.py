@@ -216,11 +216,17 @@ def _check(estimation: Estimation, results: Results, is_file: bool) -> None:
                 raise UsageError(
                     f"{option} is about estimating, and --apply estimates nothing",
                     code="usage.register",
+                    hint=f"leave {option} out, or --apply",
                 )
         if not Path(estimation.apply).exists():
             raise UsageError(
                 f"--apply {estimation.apply} is neither a file nor a folder",
                 code="register.missing",
+                hint="fusecli register IR VIS -o OUT stores its transforms: --apply OUT/transforms",
             )
     if is_file and (results.save_mask or results.preview != "none"):
-        raise UsageError("--save-mask and --preview need a folder as --out", code="usage.register")
+        raise UsageError(
+            "--save-mask and --preview need a folder as --out",
+            code="usage.register",
+            hint="name a folder, as in -o aligned/",
+        )

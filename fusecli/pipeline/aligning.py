@@ -136,6 +136,7 @@ class Alignment:
             raise InputError(
                 f"the transform {path} points nowhere into the moving image",
                 code="register.overlap",
+                hint="estimate it again: fusecli register IR VIS -o OUT",
             )
         return _renamed(transform, key)
 

@@ -218,7 +218,11 @@ def estimate_rig(alignment: Alignment, fixed_side: Side, jobs: Plan) -> Transfor
         found = alignment.estimate(fixed, moving, alignment.transform if rig.dense else rig.shape)
         rig.add(found, fixed.shape, moving.shape)
     if rig is None:
-        raise InputError("there is nothing to register", code="pair.none")
+        raise InputError(
+            "there is nothing to register",
+            code="pair.none",
+            hint="name folders that hold images, or a list with a line for each pair",
+        )
     agreed = rig.agree()
     transform = as_transform(agreed, "rig", *sizes)
     details = {"pairs": rig.seen, "registered": len(rig.accepted), "refusal": agreed.refusal}
