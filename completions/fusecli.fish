@@ -32,6 +32,7 @@ complete -c fusecli -n '__fusecli_at "-"' -l help -s h -d 'Show this message and
 complete -c fusecli -n '__fusecli_at "fuse"' -l model -s m -r -f -a 'duet mfeif reconet reconet-plus rfn-nest rfvif smfnet' -d 'Network: duet, mfeif, reconet, reconet-plus, rfn-nest, rfvif, smfnet.'
 complete -c fusecli -n '__fusecli_at "fuse"' -l weights -r -F -a 'random' -d 'File, name in the weight manifest, or random (untrained).'
 complete -c fusecli -n '__fusecli_at "fuse"' -l align -r -f -a 'none auto ngf ecc mi phase feature flow reconet' -d 'Register first: auto, ngf, ecc, mi, phase, feature, flow, reconet; or stored transforms, a file or folder.'
+complete -c fusecli -n '__fusecli_at "fuse"' -l align-weights -r -F -d 'Of a trained register, for --align reconet and auto: file or name.'
 complete -c fusecli -n '__fusecli_at "fuse"' -l on-reject -r -f -a 'identity fail' -d 'What --align cannot register is fused as it is, or fails.'
 complete -c fusecli -n '__fusecli_at "fuse"' -l batch-size -r -f -d 'Pairs of equal size in one forward pass.'
 complete -c fusecli -n '__fusecli_at "fuse"' -l tile -r -f -a 'auto off' -d 'Edge of the pieces of large images: auto, off or pixels.'

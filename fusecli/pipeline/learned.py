@@ -51,7 +51,11 @@ class LearnedRegister:
         if weights is None:
             return None
         if weights == "random":
-            raise UsageError("random weights register nothing", code="register.weights")
+            raise UsageError(
+                "random weights register nothing",
+                code="register.weights",
+                hint="leave --method out, or name a file of weights",
+            )
         loaded = checkpoint.load(None, weights)
         assert loaded.sha256 is not None  # only random weights have none
         found = cls(weights, loaded.sha256, fixed)
