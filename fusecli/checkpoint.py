@@ -132,7 +132,9 @@ def read_manifest(folder: Path) -> list[Entry]:
         return found
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise MissingError(
-            f"cannot read the list of weights {path}: {error}", code="weights.manifest"
+            f"cannot read the list of weights {path}: {error}",
+            code="weights.manifest",
+            hint="install fusecli again, or restore that file",
         ) from None
 
 
@@ -178,7 +180,11 @@ def locate(model: str | None, weights: str | None = None) -> Entry:
 
 def _of_file(path: Path, model: str | None) -> Entry:
     if not path.is_file():
-        raise MissingError(f"there is no weights file {path}", code="weights.missing")
+        raise MissingError(
+            f"there is no weights file {path}",
+            code="weights.missing",
+            hint="fusecli models list says which weights are here",
+        )
     if path.suffix != ".safetensors":
         raise MissingError(
             f"{path} is not a safetensors file, and no other kind is loaded",
