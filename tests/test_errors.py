@@ -200,6 +200,7 @@ OTHERS = [
     ("register.method", 2, [*REGISTER, "--method", "fase"], nothing),
     ("register.transform", 2, [*REGISTER, "--method", "phase", "--transform", "dense"], nothing),
     ("register.missing", 2, [*REGISTER, "--init", "none.json"], nothing),
+    ("register.weights", 2, [*REGISTER, "--method", "ecc", "--weights", "w.safetensors"], nothing),
     ("register.schema", 2, [*REGISTER, "--init", "t.json"], write("t.json", "{}")),
     ("usage.register", 2, [*REGISTER, "--apply", "ir", "--min-gain", "1"], nothing),
     ("usage.preset", 2, [*WARP, "--preset", "wild"], nothing),
