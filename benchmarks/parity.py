@@ -10,9 +10,9 @@ on whole images, on crops with odd sides, on several pairs in one batch and in t
 picture of all sets. What lies beyond its limit is marked, and the exit status is 1.
 
 All of it takes hours on a small machine: without `--side` and `--pairs` a few pairs of each set are
-seen, and only the middle of them; 0 is all there is. Networks that measure the whole image are
-tiled on the first set only. Infrared of another size is resampled to the
-visible grid, and a pair too small for a network is left out.
+seen, and only the middle of them; 0 is all there is. Networks that measure the whole image are in
+tiles on the first set only. Infrared of another size is resampled to the visible grid, and a pair
+too small for a network is left out.
 """
 
 import argparse

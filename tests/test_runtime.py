@@ -105,8 +105,9 @@ def test_freed_blocks_are_used_again() -> None:
 def test_a_run_tells_which_path_it_takes_and_why(tmp_path: Path, capsys) -> None:
     """With random weights, which nobody measured in bf16, and in tiles that were asked for."""
     pairs = draw_pairs(tmp_path, 1)
+    options = ("-m", "reconet", "--precision", "auto", "--tile", "32")
     capsys.readouterr()
-    assert fuse(*pairs, "-o", tmp_path / "out", "-v", "--precision", "auto", "--tile", "32") == 0
+    assert fuse(*pairs, "-o", tmp_path / "out", "-v", *options) == 0
     told = capsys.readouterr().err
     assert "ReCoNet (random) on cpu in fp32 (bf16 was not measured with the weights" in told
     assert "images are cut into tiles of 32 pixels" in told
