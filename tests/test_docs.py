@@ -1,10 +1,9 @@
 """Every command and every piece of Python in the documentation works as printed.
 
-A page is a session: its `sh` blocks run one after the other in one folder. That holds the pairs
-`ir/` and `vis/`, the same under a camera's names in `flir/` and `rgb/`, the infrared images
-displaced in `moved/`, and `tests/data` of this repository. A comment directly above a block
-changes that: `<!-- shown, not run: REASON -->`, `<!-- slow -->`, or `<!-- with the files above
--->`: in a fusecli that has the files which the page prints.
+A page is a session: its `sh` blocks run one after the other in one shell, in a folder that holds
+the pairs `ir/` and `vis/`, the same under a camera's names in `flir/` and `rgb/`, and the infrared
+images displaced in `moved/`. The README begins with less, with `tests/data` of this repository.
+What a block needs beyond that is said by the comment above it, see `pages.py`.
 """
 
 import os
@@ -20,52 +19,24 @@ from pathlib import Path
 
 import pytest
 import served
-import typer
+from pages import ADDED, AUTHORS, FENCED, PAGES, ROOT, SETS, SLOW, blocks
 
 import fusecli
 from fusecli import models
-from fusecli.cli import app, run
 from fusecli.io import images
 
-ROOT = Path(__file__).parents[1]
 DATA = ROOT / "tests" / "data"
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-FENCED = re.compile(
-    r"(?:<!--\s*(?P<mark>[^>]*?)\s*-->\n)?^```(?P<language>\w+)\n(?P<text>.*?)^```$",
-    re.MULTILINE | re.DOTALL,
-)
-ADDED = "with the files above"
-MARKS = {"", "slow", ADDED, f"slow, {ADDED}"}
+PACKAGE = Path(fusecli.__file__).parent
+# where the authors' repositories keep what the reference folder has under other names
+PUBLISHED = {
+    "reconet_v0_params.pth": "archive/params.pth",
+    "reconet_m-register.ckpt": "exp/test_register/weights/m-register.ckpt",
+    "mfeif_default.pth": "weights/default.pth",
+}
 TWO_COMMANDS = (
     "pip install -c constraints.txt . && fusecli fuse tests/data/ir tests/data/vis -o out/",
     "pip install -c constraints.txt '.[test]' && pytest",
 )
-
-
-@dataclass(frozen=True)
-class Block:
-    language: str
-    text: str
-    mark: str
-
-    @property
-    def shown_only(self) -> bool:
-        return self.mark.startswith("shown, not run: ")
-
-    @property
-    def file(self) -> str | None:
-        """The path in a first line such as `# fusecli/models/blend.py`."""
-        found = re.match(r"# (fusecli/\S+\.py)\n", self.text)
-        return found[1] if found else None
-
-
-def blocks(page: Path, language: str) -> list[Block]:
-    found = [
-        Block(m["language"], m["text"], m["mark"] or "")
-        for m in FENCED.finditer(page.read_text("utf-8"))
-    ]
-    assert {b.mark for b in found if not b.shown_only} <= MARKS, f"unknown mark in {page.name}"
-    return [b for b in found if b.language == language]
 
 
 @dataclass(frozen=True)
@@ -75,10 +46,10 @@ class Session:
 
     def run(self, text: str) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", text],
+            ["bash", "-euxo", "pipefail", "-c", text],
             cwd=self.folder, env=self.variables, capture_output=True, text=True, timeout=300,
         )  # fmt: skip
-        assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
+        assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
         return done
 
 
@@ -93,15 +64,13 @@ def fill(folder: Path) -> None:
             for place in [f"moved/{number:04d}.png"] if other == "moved" else places:
                 (folder / place).parent.mkdir(parents=True, exist_ok=True)
                 (folder / place).write_bytes(images.encode(seen, format="png"))
-    shutil.copytree(DATA, folder / "tests" / "data")
 
 
 @contextmanager
-def session(folder: Path, package: Path) -> Iterator[Session]:
-    """Make a folder with pairs, where `fusecli` and `python` are those under test."""
-    fill(folder)
+def session(folder: Path, package: Path = PACKAGE) -> Iterator[Session]:
+    """Make a folder where `fusecli` and `python` are those under test."""
     programs = folder / ".bin"
-    programs.mkdir()
+    programs.mkdir(parents=True)
     python = programs / "python"  # a link would lose the packages of a virtual environment
     python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n', "utf-8")
     python.chmod(0o755)
@@ -116,20 +85,57 @@ def session(folder: Path, package: Path) -> Iterator[Session]:
         yield Session(folder, variables)
 
 
+def play(page: Path, folder: Path, *marks: str) -> None:
+    """Run the blocks of a page that need no more than `marks`."""
+    todo = [block.text for block in blocks(page, "sh") if block.marks <= set(marks)]
+    if not todo:
+        return
+    place = folder / "work"
+    if page.name == "README.md":
+        shutil.copytree(DATA, place / "tests" / "data")
+    else:
+        fill(place)
+    with session(place) as shell:
+        shell.run("\n".join(todo))
+
+
+def with_mark(mark: str) -> list[Path]:
+    return [page for page in PAGES if any(mark in block.marks for block in blocks(page, "sh"))]
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_run_as_printed(page, tmp_path):
-    if todo := [block for block in blocks(page, "sh") if not block.mark]:
-        with session(tmp_path, Path(fusecli.__file__).parent) as shell:
-            for block in todo:
-                shell.run(block.text)
+    play(page, tmp_path)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", with_mark(SLOW), ids=lambda page: page.name)
 def test_slow_commands_run_as_printed_too(page, tmp_path):
-    if todo := [block for block in blocks(page, "sh") if block.mark in ("", "slow")]:
-        with session(tmp_path, Path(fusecli.__file__).parent) as shell:
-            for block in todo:
+    play(page, tmp_path, SLOW)
+
+
+@pytest.mark.slow
+@pytest.mark.realdata
+@pytest.mark.parametrize("page", with_mark(SETS), ids=lambda page: page.name)
+def test_commands_for_the_picture_sets(page, tmp_path, data_dir):
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared" / "data").symlink_to(data_dir)
+    with session(tmp_path / "work") as shell:
+        for block in blocks(page, "sh"):
+            if SETS in block.marks:
+                shell.run(block.text)
+
+
+@pytest.mark.golden
+@pytest.mark.parametrize("page", with_mark(AUTHORS), ids=lambda page: page.name)
+def test_commands_for_the_files_of_the_authors(page, tmp_path, reference_dir):
+    fill(tmp_path)
+    for file, place in PUBLISHED.items():
+        (tmp_path / place).parent.mkdir(parents=True)
+        shutil.copyfile(reference_dir / "checkpoints" / file, tmp_path / place)
+    with session(tmp_path) as shell:
+        for block in blocks(page, "sh"):
+            if AUTHORS in block.marks:
                 shell.run(block.text)
 
 
@@ -141,33 +147,6 @@ def test_python_runs_as_printed(page, tmp_path, monkeypatch):
     for block in blocks(page, "python"):
         if not block.mark and block.file is None:
             exec(compile(block.text, page.name, "exec"), names)
-
-
-def options_of(command: typer.core.TyperCommand) -> set[str]:
-    return {
-        name
-        for parameter in command.params
-        for name in (*parameter.opts, *parameter.secondary_opts, "--help")
-    }
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_command_and_option_that_is_shown_exists(page):
-    commands = typer.main.get_command(app).commands
-    for block in blocks(page, "sh"):
-        for line in block.text.replace("\\\n", " ").splitlines():
-            line = line.split("  #")[0]
-            for part in re.split(r"&&|\||;|'|\bdo\b", line):
-                words = part.split()
-                if words[:1] != ["fusecli"] or len(words) == 1:
-                    continue
-                name, *rest = words[1:]
-                assert name in commands, f"{page.name}: {line}"
-                command = commands[name]
-                if nested := getattr(command, "commands", None):
-                    command = nested[rest[0]]
-                used = {w.split("=")[0] for w in rest if re.match(r"--?[a-z]", w)}
-                assert used <= options_of(command), f"{page.name}: {line}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -201,97 +180,6 @@ def test_tables_of_the_readme_come_from_the_records():
     assert re.search(r"\n\| `?reconet`? \| \d+\.\d+ \|", text)
 
 
-# --- the help, which is documentation, too ------------------------------------------------------
-
-ORDER = ("fuse", "register", "warp", "train", "eval", "export", "doctor", "models")
-
-
-def shown(*arguments: str, columns: int = 80, **variables: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "fusecli", *arguments],
-        env=os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": str(columns)} | variables,
-        capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
-    return done.stdout + done.stderr
-
-
-def test_commands_are_listed_in_the_order_of_work_with_one_sentence_each():
-    # Typer lists groups of commands last
-    listed = typer.main.get_command(app).commands
-    assert list(listed) == [name for name in ORDER if name in listed]
-    for name, command in listed.items():
-        summary = " ".join((command.help or "").split("\n\n")[0].split())
-        assert re.fullmatch(r"[A-Z][^.]*[a-z]\.", summary), f"{name}: {summary}"
-        if name not in ("models", "doctor"):  # those need no example
-            assert f"[dim]fusecli {name} " in (command.help or ""), name
-
-
-@pytest.mark.parametrize("columns", [40, 60, 80, 120])
-def test_help_fits_the_terminal(columns, monkeypatch, capsys):
-    monkeypatch.setenv("COLUMNS", str(columns))
-    for name, command in typer.main.get_command(app).commands.items():
-        run([name, "--help"])
-        text = capsys.readouterr().out
-        lines = text.splitlines()
-        assert max(map(len, lines)) <= columns
-        assert f" Usage: fusecli {name} " in text
-        one_line = re.sub(r"[\s│]+", " ", text)
-        for option in getattr(command, "params", []):
-            assert option.opts[0] in one_line or option.metavar in one_line
-            assert not option.help or " ".join(option.help.split()) in one_line, option.help
-
-
-def test_help_says_what_a_value_may_be(monkeypatch, capsys):
-    monkeypatch.setenv("COLUMNS", "110")
-    run(["fuse", "-h"])
-    text = re.sub(r"[\s│]+", " ", capsys.readouterr().out)
-    assert " -o, --out PATH Folder; or a file for one item, or - for stdout. [required] " in text
-    assert " --quality N Of JPEG and WebP. [1 to 100; default: 95] " in text
-    assert (
-        " --grid KIND Whose grid and metadata the result takes. [vis | ir; default: vis] " in text
-    )
-    assert " -j, --jobs N Reading and writing threads. [default: auto; env: FUSECLI_JOBS] " in text
-    assert " -r, --recursive Descend into folders. --pairs FILE " in text
-    assert "Examples ─" in text
-    run(["export", "-h"])
-    text = re.sub(r"[\s│]+", " ", capsys.readouterr().out)
-    assert " --check / --no-check Compare with torch at several sizes. [default: check] " in text
-    run(["doctor", "-h"])  # more to say, and no example
-    text = capsys.readouterr().out
-    assert "Exit code 5 when" in text
-    assert "Examples" not in text
-
-
-@pytest.mark.parametrize(
-    ("words", "hint"),
-    [
-        ("fsue", "did you mean 'fuse'?"),
-        ("fuse a b -o c --modle reconet", "did you mean --model?"),
-        ("fuse a b -o c --tone clpi", "did you mean 'clip'?"),
-        ("fuse a b -o c -m rfnest", "did you mean 'rfn-nest'?"),
-        ("warp a -o c --preset mldi", "did you mean 'mild'?"),
-        ("models shwo", "did you mean 'show'?"),
-        ("eval a b c --metrics qabff", "did you mean 'qabf'?"),
-    ],
-)
-def test_slips_get_a_suggestion(words, hint, capsys):
-    assert run(words.split()) == 2
-    assert capsys.readouterr().err.endswith(f"hint: {hint}\n")
-
-
-def test_values_out_of_range_are_named_plainly(capsys):
-    assert run(["fuse", "a", "b", "-o", "c", "--quality", "300"]) == 2
-    expected = "error: invalid value for '--quality': should be less than or equal to 100\n"
-    assert capsys.readouterr().err.startswith(expected)
-
-
-def test_colours_come_and_go_with_the_variables():
-    assert "\x1b[" not in shown("fuse", "--modell", "x")
-    assert "\x1b[1;31m" in shown("fuse", "--modell", "x", FORCE_COLOR="1")
-    bold_only = shown("fuse", "--modell", "x", FORCE_COLOR="1", NO_COLOR="1")
-    assert not re.search(r"\x1b\[[\d;]*3\dm", bold_only)
-
-
 # --- docs/adding.md: the examples become files of a copy of the package -------------------------
 
 ADDING = ROOT / "docs" / "adding.md"
@@ -311,18 +199,19 @@ def extended(tmp_path_factory) -> Iterator[Session]:
             assert not place.exists(), f"{block.file} exists: a new file was promised"
             place.write_text(block.text, "utf-8")
     (folder / "work").mkdir()
+    fill(folder / "work")
     with session(folder / "work", package) as shell:
         yield shell
 
 
 def test_printed_files_need_no_other_line(extended):
     for block in blocks(ADDING, "sh"):
-        if block.mark == ADDED:
+        if block.marks == {ADDED}:
             extended.run(block.text)
 
 
 @pytest.mark.slow
 def test_printed_files_need_no_other_line_for_slow_commands_either(extended):
     for block in blocks(ADDING, "sh"):
-        if block.mark.endswith(ADDED):
+        if ADDED in block.marks:
             extended.run(block.text.replace("runs/", "slow-runs/").replace("blended/", "slow/"))

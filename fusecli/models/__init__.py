@@ -149,13 +149,15 @@ class ModelSpec:
         multiple_of: Height and width are padded up to this (right and bottom) and cropped back.
         padding: How: `reflect` as far as the image reaches and `replicate` beyond, or `replicate`.
         min_size: Smallest height and width the network can take.
-        tiling: `exact` when a tile with its halo equals the whole image, `approximate` when tiles
-            are blended, `never` when a global statistic forbids it.
+        tiling: `exact` when a tile with its halo equals the whole image; `passes` when it does
+            once what `ops.whole_image` measures was gathered in passes over all tiles;
+            `approximate` when tiles are blended; `never` when none of these will do.
         halo: Options to the pixels of context that a tile needs on each side.
         stride: Tile corners lie on multiples of this, so that pooling grids agree.
         memory: Bytes for each pixel that a float32 run takes at its peak, measured on a CPU.
-        full_precision: Modules of one input that compute in float32 under bf16 and fp16 too: the
-            last layers, where rounding shows most and which cost least.
+        full_precision: Modules (or lists of them) that compute in float32 under bf16 and fp16 too:
+            the first layers, because 8 bits are too few for the images, and the last ones, whose
+            rounding shows. They cost little.
         safe_in_bf16: Whether bf16 with the shipped weights was measured, on CPUs, to stay within
             2 grey levels of float32 everywhere and 0.3 on average.
         adapt: Published state dict to our keys, for `models convert`; strict about every key.
@@ -175,7 +177,7 @@ class ModelSpec:
     multiple_of: int = 1
     padding: Literal["reflect", "replicate"] = "reflect"
     min_size: int = 1
-    tiling: Literal["exact", "approximate", "never"] = "never"
+    tiling: Literal["exact", "passes", "approximate", "never"] = "never"
     halo: Callable[[Mapping[str, Any]], int] = no_context
     stride: int = 1
     memory: int = 4096
