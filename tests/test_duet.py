@@ -1,10 +1,15 @@
 """What duet aims at, and what its shipped weights make of scenes whose answer is known."""
 
+from pathlib import Path
+
+import cv2
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from fusecli import checkpoint
+from fusecli import api, checkpoint
+from fusecli.io import images
 from fusecli.models import Sample, duet
 
 SIZE = 96
@@ -125,3 +130,30 @@ class TestShippedWeights:
         change = (network(*first) - network(*second)).abs().mean()
         of_sources = max((a - b).abs().mean() for a, b in zip(first, second, strict=True))
         assert change < 1.2 * of_sources
+
+
+class TestColoursAtNight:
+    """The colours of the visible image are kept, not scaled with the brightness."""
+
+    @staticmethod
+    def chroma(pixels: np.ndarray) -> np.ndarray:
+        return cv2.cvtColor(pixels, cv2.COLOR_RGB2YCrCb)[..., 1:].astype(np.float64)
+
+    def test_noise_of_the_colours_is_not_lifted_with_the_dark(self) -> None:
+        noise = np.random.default_rng(1).normal(40, 4, (96, 96, 3))
+        vis = np.clip(noise, 0, 255).round().astype(np.uint8)
+        ir = (255 * patch(0.2, 0.6)[0, 0].numpy()).round().astype(np.uint8)
+        fused = api.fuse(ir, vis)
+        warm = np.s_[44:52, 44:52]
+        assert fused[warm].mean() > vis[warm].mean() + 25
+        assert np.abs(self.chroma(fused)[warm] - self.chroma(vis)[warm]).max() <= 2  # of rounding
+
+    @pytest.mark.realdata
+    @pytest.mark.parametrize("key", ["00681N", "00730N", "00762N", "00858N", "00881N", "01023N"])
+    def test_at_real_nights(self, key: str, data_dir: Path) -> None:
+        ir, vis = (data_dir / "extra-train/msrs" / side / f"{key}.png" for side in ("ir", "vi"))
+        fused, before = api.fuse(ir, vis), images.read(str(vis)).pixels
+        inside = (fused.min(-1) > 0) & (fused.max(-1) < 255)  # where nothing was clipped
+        assert inside.mean() > 0.85
+        moved = np.abs(self.chroma(fused) - self.chroma(before))[inside]
+        assert moved.max() <= 2
