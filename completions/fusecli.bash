@@ -5,7 +5,8 @@ _fusecli_value() {
     case "$1 $2" in
         "fuse --model" | "fuse -m") words='duet mfeif reconet reconet-plus rfn-nest rfvif smfnet' ;;
         "fuse --weights") words='random' paths=-f ;;
-        "fuse --align") words='none auto ngf ecc mi phase feature flow' ;;
+        "fuse --align") words='none auto ngf ecc mi phase feature flow reconet' ;;
+        "fuse --align-weights") paths=-f ;;
         "fuse --on-reject") words='identity fail' ;;
         "fuse --batch-size") : ;;
         "fuse --tile") words='auto off' ;;
@@ -44,7 +45,8 @@ _fusecli_value() {
         "fuse --progress") words='auto bar plain jsonl none' ;;
         "fuse --config") paths=-f ;;
         "register --fixed") words='vis ir' ;;
-        "register --method") words='auto ngf ecc mi phase feature flow' ;;
+        "register --method") words='auto ngf ecc mi phase feature flow reconet' ;;
+        "register --weights") paths=-f ;;
         "register --transform") words='auto translation euclidean similarity affine homography dense' ;;
         "register --per") words='pair folder' ;;
         "register --init") paths=-f ;;
@@ -221,8 +223,8 @@ _fusecli_argument() {
 _fusecli_options() {
     case "$1" in
         "") echo '--version --install-completion --show-completion --help -h' ;;
-        "fuse") echo '--model -m --weights --align --on-reject --batch-size --tile --tile-overlap --reader --compare --recursive -r --pairs --limit --ir-suffix --vis-suffix --pair-regex --pair-by --unpaired --out -o --overwrite --resume --checksum --manifest --name --format --quality --ir-range --vis-range --range-scope --out-dtype --tone --chroma --alpha --fit --grid --ir-luma --metadata --jobs -j --device --precision --seed --shard --backend --chunk --fail-fast --dry-run -n --json --print --print0 --progress --quiet -q --verbose -v --config --help -h' ;;
-        "register") echo '--fixed --method --transform --per --init --apply --max-side --min-gain --on-reject --interpolation --border --fill --save-field --save-mask --preview --metadata --recursive -r --pairs --limit --ir-suffix --vis-suffix --pair-regex --pair-by --unpaired --out -o --overwrite --resume --checksum --manifest --name --format --quality --jobs -j --device --precision --seed --shard --backend --chunk --fail-fast --dry-run -n --json --print --print0 --progress --quiet -q --verbose -v --config --help -h' ;;
+        "fuse") echo '--model -m --weights --align --align-weights --on-reject --batch-size --tile --tile-overlap --reader --compare --recursive -r --pairs --limit --ir-suffix --vis-suffix --pair-regex --pair-by --unpaired --out -o --overwrite --resume --checksum --manifest --name --format --quality --ir-range --vis-range --range-scope --out-dtype --tone --chroma --alpha --fit --grid --ir-luma --metadata --jobs -j --device --precision --seed --shard --backend --chunk --fail-fast --dry-run -n --json --print --print0 --progress --quiet -q --verbose -v --config --help -h' ;;
+        "register") echo '--fixed --method --weights --transform --per --init --apply --max-side --min-gain --on-reject --interpolation --border --fill --save-field --save-mask --preview --metadata --recursive -r --pairs --limit --ir-suffix --vis-suffix --pair-regex --pair-by --unpaired --out -o --overwrite --resume --checksum --manifest --name --format --quality --jobs -j --device --precision --seed --shard --backend --chunk --fail-fast --dry-run -n --json --print --print0 --progress --quiet -q --verbose -v --config --help -h' ;;
         "warp") echo '--which --kind --preset --exact --variants --noise --crop-valid --link --shift --rotate --scale --shear --perspective --elastic-alpha --elastic-sigma --interpolation --border --fill --save-field --no-save-mask --save-mask --preview --metadata --recursive -r --pairs --limit --ir-suffix --vis-suffix --pair-regex --pair-by --unpaired --out -o --overwrite --resume --checksum --manifest --name --format --quality --jobs -j --device --precision --seed --shard --backend --chunk --fail-fast --dry-run -n --json --print --print0 --progress --quiet -q --verbose -v --config --help -h' ;;
         "train") echo '--out -o --model -m --init --val-ir --val-vis --val-fraction --resume --overwrite --dry-run -n --set --stage --epochs --steps --max-time --batch-size --crop --lr --optimizer --schedule --warmup --accumulate --clip-grad --loss --misalign --no-augment --augment --eval-every --save-every --keep --log --deterministic --compile --devices --recursive -r --pairs --limit --ir-suffix --vis-suffix --pair-regex --pair-by --unpaired --jobs -j --device --precision --seed --json --print --print0 --progress --quiet -q --verbose -v --config --help -h' ;;
         "eval") echo '--metrics --reference --truth --compute --ir-range --vis-range --out -o --overwrite --table --plots --roi --fail-under --dry-run -n --recursive -r --pairs --limit --ir-suffix --vis-suffix --pair-regex --pair-by --unpaired --jobs -j --device --json --print --print0 --progress --quiet -q --verbose -v --config --help -h' ;;

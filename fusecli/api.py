@@ -10,8 +10,10 @@ Errors are those of `fusecli.errors`; each has a `message`, a stable `code` and 
 from __future__ import annotations
 
 import os
+import warnings
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -22,14 +24,16 @@ from fusecli import checkpoint, models
 from fusecli.io import images
 from fusecli.io.images import Picture
 from fusecli.metrics import select
-from fusecli.pipeline.aligning import Alignment, luma_of, untouched
+from fusecli.pipeline.aligning import Alignment, luma_of, pass_into, untouched
+from fusecli.pipeline.aligning import align as onto
 from fusecli.pipeline.fusing import fit as on_one_grid
 from fusecli.pipeline.fusing import recolour
 from fusecli.pipeline.inference import Fuser
+from fusecli.pipeline.learned import LearnedRegister
 from fusecli.pipeline.moving import Resampling, move_picture
 from fusecli.pipeline.preparation import against_bf16
 from fusecli.pipeline.scoring import Rules, Scorer
-from fusecli.registration import check_combination
+from fusecli.registration import METHODS, check_combination, check_method, check_weights
 from fusecli.registration.transform import Transform
 from fusecli.runtime import Precision, Runtime
 
@@ -55,6 +59,9 @@ def fuse(
     tone: Literal["model", "clip", "stretch"] = "model",
     chroma: Literal["auto", "keep", "drop"] = "auto",
     fit: Literal["error", "ir-to-vis", "vis-to-ir"] = "error",
+    align: str | os.PathLike[str] | Transform = "none",
+    align_weights: str | os.PathLike[str] | None = None,
+    on_reject: Literal["identity", "fail"] = "identity",
     ir_luma: bool = False,
     device: str = "auto",
     precision: Precision = "fp32",
@@ -64,16 +71,20 @@ def fuse(
 
     Args:
         ir: Infrared.
-        vis: Visible, registered to it.
+        vis: Visible, registered to it unless `align` says how to.
         model: `duet`, `reconet`, `rfvif`, `smfnet`, `mfeif` or `rfn-nest`.
         weights: A file, a name in the weight manifest, or `random`; None is the model's own.
         ir_range: How values become network input: `auto`, `dtype`, `LO:HI` or `pLO:pHI`.
         vis_range: The same for the visible image.
         out_dtype: Of the result; `auto` is that of `vis`.
-        tone: `model` is the network's published convention; `clip` and `stretch` override it.
+        tone: `model` is the convention of the weights; `clip` and `stretch` override it.
         chroma: `auto` keeps the colours of a colour image, `drop` returns the fused luma alone,
             `keep` returns three channels always.
         fit: Which image is resampled when the sizes differ.
+        align: How the infrared image is first brought onto the visible one: `none`, a method of
+            `register`, the file of a stored transform, or a `Transform`. Sizes may differ then.
+        align_weights: Of a trained register, for the methods `reconet` and `auto`.
+        on_reject: What `align` cannot register is fused as it is, with a warning, or fails.
         ir_luma: Take the luma of false-colour infrared.
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
         precision: `fp32`, `bf16`, `fp16`, or `auto`: bf16 where it is native and known to be safe.
@@ -84,18 +95,28 @@ def fuse(
         own float64 counts as float32.
 
     Raises:
-        InputError: An image that cannot be read, or images of different size.
+        InputError: An image that cannot be read, images of different size, or `register.rejected`.
         MissingError: Weights or device are not there.
-        UsageError: An unknown model, or a range that makes no sense.
+        UsageError: An unknown model or method, or a range that makes no sense.
     """
+    alignment = _alignment(align, align_weights, on_reject)
     ir_picture, vis_picture = _picture(ir, "ir"), _picture(vis, "vis")
     ir_unit = _unit(ir_picture, images.as_grey(ir_picture, ir_luma), ir_range)
     vis_unit = _unit(vis_picture, vis_picture.pixels, vis_range)
-    ir_unit, vis_unit, _ = on_one_grid(ir_unit, vis_unit, None, fit)
+    weight = None
+    if alignment is None:
+        ir_unit, vis_unit, _ = on_one_grid(ir_unit, vis_unit, None, fit)
+    else:
+        found = alignment.of("the pair", luma_of(vis_picture), luma_of(ir_picture))
+        if not found.accepted:
+            warnings.warn("the pair was not registered and is fused as it is", stacklevel=2)
+        ir_unit, weight = onto(ir_unit, found)
     luma = images.luma(vis_unit)
     run = _network(model, weights, tone, device, precision, seed)
     fused = run(torch.from_numpy(ir_unit)[None, None], torch.from_numpy(luma)[None, None])
     result = recolour(fused[0, 0].numpy(), vis_unit, luma, chroma)
+    if weight is not None:
+        result = pass_into(result, luma if result.ndim == 2 else vis_unit, weight)
     dtype = vis_picture.pixels.dtype if out_dtype == "auto" else np.dtype(out_dtype)
     return images.from_unit(result, dtype)
 
@@ -122,6 +143,7 @@ def register(
     *,
     fixed: Literal["vis", "ir"] = "vis",
     method: str = "auto",
+    weights: str | os.PathLike[str] | None = None,
     transform: str = "auto",
     max_side: int = 1024,
     min_gain: float = 0.0,
@@ -136,7 +158,8 @@ def register(
         ir: Infrared.
         vis: Visible; the sizes may differ.
         fixed: The side that stays; the other moves.
-        method: `auto`, `ngf`, `ecc`, `mi`, `phase`, `feature` or `flow`.
+        method: `auto`, `ngf`, `ecc`, `mi`, `phase`, `feature`, `flow` or `reconet`.
+        weights: Of a trained register: the method `reconet` needs them, `auto` tries it as well.
         transform: `auto`, `translation`, `euclidean`, `similarity`, `affine`, `homography` or
             `dense`.
         max_side: Longer side, in pixels, of the images that the estimate works on.
@@ -149,14 +172,21 @@ def register(
 
     Raises:
         InputError: An image that cannot be read, or `register.rejected`.
+        MissingError: `reconet` without weights, or weights that do not fit.
         UsageError: An unknown method, or one that cannot find such a transform.
     """
     check_combination(method, transform)
+    check_weights(method, weights is not None)
     sides = {"ir": _picture(ir, "ir"), "vis": _picture(vis, "vis")}
     still = sides.pop(fixed)
     (moving,) = sides.values()
     alignment = Alignment(
-        method, transform, max_side=max_side, min_gain=min_gain, on_reject=on_reject
+        method,
+        transform,
+        max_side=max_side,
+        min_gain=min_gain,
+        on_reject=on_reject,
+        learned=LearnedRegister.of(_name(weights), fixed),
     )
     found = alignment.of("the pair", luma_of(still), luma_of(moving))
     if untouched(found):
@@ -212,6 +242,35 @@ def evaluate(
     return {spec.key: value for spec, value in zip(specs, values, strict=True)}
 
 
+def _alignment(
+    align: str | os.PathLike[str] | Transform,
+    weights: str | os.PathLike[str] | None,
+    on_reject: Literal["identity", "fail"],
+) -> Alignment | None:
+    """Return how the infrared image is brought onto the visible one; None for `none`.
+
+    Raises:
+        MissingError: `reconet` without weights, or weights that do not fit.
+        UsageError: An unknown method, or weights for one that has no use for them.
+    """
+    if isinstance(align, Transform):
+        return Alignment(rig=align, on_reject=on_reject)
+    if align == "none":
+        return None
+    name = os.fspath(align)
+    check_weights(name, weights is not None, "align_weights")
+    if name in METHODS:
+        learned = LearnedRegister.of(_name(weights))
+        return Alignment(name, on_reject=on_reject, learned=learned)
+    if not Path(name).is_file():
+        check_method(name)
+    return Alignment(stored=Path(name), on_reject=on_reject)
+
+
+def _name(weights: str | os.PathLike[str] | None) -> str | None:
+    return None if weights is None else os.fspath(weights)
+
+
 def _picture(image: Image, name: str) -> Picture:
     if isinstance(image, str | os.PathLike):
         return images.read(os.fspath(image))
@@ -232,7 +291,7 @@ def _network(
     seed: int,
 ) -> Fuser:
     models.check(model, models.fusers())
-    spec = None if weights is None else os.fspath(weights)
+    spec = _name(weights)
     changed = 0
     if spec != "random":
         path = checkpoint.locate(model, spec).path

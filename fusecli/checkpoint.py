@@ -68,7 +68,7 @@ class Loaded:
 
     Args:
         network: In eval mode, on the CPU, float32.
-        spec: Its description.
+        spec: Its description, with the tone that the weights were made for.
         model: Its name on the command line.
         options: All its options, resolved.
         label: Name of the weights for reports.
@@ -132,7 +132,9 @@ def read_manifest(folder: Path) -> list[Entry]:
         return found
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise MissingError(
-            f"cannot read the list of weights {path}: {error}", code="weights.manifest"
+            f"cannot read the list of weights {path}: {error}",
+            code="weights.manifest",
+            hint="install fusecli again, or restore that file",
         ) from None
 
 
@@ -178,7 +180,11 @@ def locate(model: str | None, weights: str | None = None) -> Entry:
 
 def _of_file(path: Path, model: str | None) -> Entry:
     if not path.is_file():
-        raise MissingError(f"there is no weights file {path}", code="weights.missing")
+        raise MissingError(
+            f"there is no weights file {path}",
+            code="weights.missing",
+            hint="fusecli models list says which weights are here",
+        )
     if path.suffix != ".safetensors":
         raise MissingError(
             f"{path} is not a safetensors file, and no other kind is loaded",
@@ -257,7 +263,8 @@ def load(
     if weights == "random":
         spec = find(model or "")
         resolved = parse_options(spec, chosen)
-        return Loaded(untrained(spec, resolved, seed), spec, model or "", resolved, "random")
+        network = untrained(spec, resolved, seed)
+        return Loaded(network, spec.toned(resolved), model or "", resolved, "random")
     entry = locate(model, weights)
     if model and entry.model and entry.model != model:
         raise MissingError(
@@ -275,7 +282,14 @@ def load(
     licence = entry.licence or stored.get("licence")
     shipped = entry.sha256 is not None
     return Loaded(
-        network, spec, model or entry.model, resolved, entry.name, digest, licence, shipped
+        network,
+        spec.toned(resolved),
+        model or entry.model,
+        resolved,
+        entry.name,
+        digest,
+        licence,
+        shipped,
     )
 
 

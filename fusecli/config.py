@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import shlex
 import sys
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -47,7 +48,11 @@ def read(context: typer.Context, value: str | None) -> str | None:
     if context.resilient_parsing:  # the shell completes a line: no time to read files
         return value
     if value is not None and not Path(value).is_file():
-        raise UsageError(f"there is no configuration file {value}", code="config.missing")
+        raise UsageError(
+            f"there is no configuration file {value}",
+            code="config.missing",
+            hint=f"leave --config out to use {LOCAL} of the working directory",
+        )
     tables, command = _tables(context), context.info_name or ""
     defaults: dict[str, Any] = {}
     origins: dict[str, str] = {}
@@ -114,9 +119,17 @@ def _load(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UsageError(f"{path} is not TOML: {error}", code="config.syntax") from None
+        raise UsageError(
+            f"{path} is not TOML: {error}",
+            code="config.syntax",
+            hint="a table and an option look like [fuse] and model = 'reconet'",
+        ) from None
     except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}", code="config.missing") from None
+        raise UsageError(
+            f"cannot read {path}: {error.strerror}",
+            code="config.missing",
+            hint=f"chmod u+r {shlex.quote(str(path))}",
+        ) from None
 
 
 def _check_names(
@@ -153,7 +166,11 @@ def _checked(option: Any, value: Any, place: str) -> Any:
     """Return a value as the command line would have given it."""
     if option.is_flag:
         if not isinstance(value, bool):
-            raise UsageError(f"{place} must be true or false", code="config.value")
+            raise UsageError(
+                f"{place} must be true or false",
+                code="config.value",
+                hint=f"as in {place.partition(' ')[0]} = true",
+            )
         return value
     if option.multiple and isinstance(value, list):
         return [_scalar(entry, place) for entry in value]
@@ -162,5 +179,9 @@ def _checked(option: Any, value: Any, place: str) -> Any:
 
 def _scalar(value: Any, place: str) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise UsageError(f"{place} must be text or a number", code="config.value")
+        raise UsageError(
+            f"{place} must be text or a number",
+            code="config.value",
+            hint=f"as in {place.partition(' ')[0]} = 'text'",
+        )
     return str(value)

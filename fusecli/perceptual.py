@@ -133,6 +133,7 @@ def _part(network: nn.Module, state: dict[str, Any], file: Path) -> dict[str, An
             f"{file.name} does not hold the weights of {type(network).__name__}",
             code="train.perceptual",
             facts=[f"missing or of another shape: {key}" for key in wrong[:5]],
+            hint="download the file again, or train with --set perceptual=gradient",
         )
     return {key: state[key] for key in wanted}
 

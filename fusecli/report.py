@@ -253,12 +253,13 @@ def show_bug(error: BaseException, *, json: bool = False, verbose: bool = False)
         console.print_exception()
     name = f"{type(error).__name__}: {error}"
     console.print(f"[bold red]internal error:[/] {escape(name)}")
-    console.print("[bold]hint:[/] this is a bug; run again with -vv and report what it prints")
+    hint = "this is a bug; run again with -vv and report what it prints"
+    console.print(f"[bold]hint:[/] {hint}")
     if json:
         found: dict[str, Any] = {
             "code": "internal",
             "message": name,
-            "hint": None,
+            "hint": hint,
             "facts": [],
             "details": {},
         }

@@ -45,7 +45,11 @@ class Runtime:
         """
         devices = tuple(_device(name.strip()) for name in device.split(","))
         if len(set(devices)) != len(devices):
-            raise UsageError(f"--device {device} names one device twice", code="device.twice")
+            raise UsageError(
+                f"--device {device} names one device twice",
+                code="device.twice",
+                hint=f"--device {','.join(map(str, dict.fromkeys(devices)))}",
+            )
         chosen = "fp32" if precision == "auto" else precision
         if chosen == "fp16" and any(d.type == "cpu" for d in devices):
             raise UsageError(
@@ -141,7 +145,11 @@ def worker_count(jobs: str) -> int:
     except ValueError:
         count = 0
     if count < 1:
-        raise UsageError(f"--jobs {jobs} is neither auto nor a positive number", code="usage.jobs")
+        raise UsageError(
+            f"--jobs {jobs} is neither auto nor a positive number",
+            code="usage.jobs",
+            hint="--jobs auto takes the cores that may be used, at most 8",
+        )
     return count
 
 

@@ -20,6 +20,8 @@ from fusecli.ops.resample import positions, resample
 
 Matrix = NDArray[np.float64]
 
+ESTIMATE = "estimate the transform again: fusecli register IR VIS -o OUT"
+
 
 class Inverse(NamedTuple):
     """What `invert` finds.
@@ -81,7 +83,9 @@ def homography(origin: NDArray[np.float64], target: NDArray[np.float64]) -> Matr
     try:
         solution = np.linalg.solve(np.array(rows, float), np.asarray(target, float).reshape(-1))
     except np.linalg.LinAlgError:
-        raise InputError("four corners do not span a plane", code="register.matrix") from None
+        raise InputError(
+            "four corners do not span a plane", code="register.matrix", hint=ESTIMATE
+        ) from None
     return np.append(solution, 1.0).reshape(3, 3)
 
 
@@ -109,16 +113,18 @@ def check_matrix(matrix: Matrix, size: Sequence[int]) -> Matrix:
             "a transform matrix must be 3x3 and finite",
             code="register.matrix",
             facts=[f"shape {matrix.shape}"],
+            hint=ESTIMATE,
         )
     largest = np.abs(matrix).max()
     if not matrix[2, 2] or abs(np.linalg.det(matrix / largest)) < 1e-12:
-        raise InputError("the transform matrix is singular", code="register.matrix")
+        raise InputError("the transform matrix is singular", code="register.matrix", hint=ESTIMATE)
     matrix = matrix / matrix[2, 2]
     depth = corners(size) @ matrix[2, :2] + 1
     if depth.min() <= 1e-6:
         raise InputError(
             f"the horizon of the transform crosses the {size[1]}x{size[0]} image",
             code="register.matrix",
+            hint=ESTIMATE,
         )
     return matrix
 

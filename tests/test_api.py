@@ -116,6 +116,13 @@ def test_errors_are_those_of_the_command():
         fusecli.fusee  # noqa: B018 - the look-up is the test
 
 
+def write_pair(folder: Path, pair: tuple[np.ndarray, np.ndarray]) -> list[str]:
+    paths = [folder / f"{side}.png" for side in ("ir", "vis")]
+    for path, pixels in zip(paths, pair, strict=True):
+        path.write_bytes(images.encode(pixels, format="png"))
+    return [str(path) for path in paths]
+
+
 @pytest.fixture(scope="module")
 def displaced() -> tuple[np.ndarray, np.ndarray]:
     """Return the street with its infrared image 5 px to the right and 3 px up."""
@@ -126,9 +133,7 @@ def displaced() -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("fixed", ["vis", "ir"])
 def test_register_returns_what_the_command_writes(displaced, tmp_path, fixed):
-    for side, pixels in zip(("ir", "vis"), displaced, strict=True):
-        (tmp_path / f"{side}.png").write_bytes(images.encode(pixels, format="png"))
-    paths = [str(tmp_path / f"{side}.png") for side in ("ir", "vis")]
+    paths = write_pair(tmp_path, displaced)
     out = tmp_path / "moved.png"
     assert run(["register", *paths, "-o", str(out), "--fixed", fixed, "--progress", "none"]) == 0
     moved = fusecli.register(*displaced, fixed=fixed)
@@ -157,6 +162,48 @@ def test_register_refuses_or_passes_on():
     with pytest.raises(UsageError, match="'nfg'") as caught:
         fusecli.register(ir, vis, method="nfg")
     assert caught.value.hint == "did you mean 'ngf'?"
+
+
+def test_fuse_aligns_as_the_command_does(displaced, tmp_path):
+    paths = write_pair(tmp_path, displaced)
+    out = tmp_path / "fused.png"
+    command = ["fuse", *paths, "-o", str(out), "--weights", "random", "--progress", "none"]
+    assert run([*command, "--align", "ngf"]) == 0
+    fused = fusecli.fuse(*displaced, weights="random", align="ngf")
+    np.testing.assert_array_equal(fused, images.read(str(out)).pixels)
+    plain = fusecli.fuse(*displaced, weights="random")
+    assert np.abs(fused.astype(int) - plain).mean() > 1
+
+
+def test_fuse_takes_transforms_that_are_found_or_stored(displaced, tmp_path):
+    found = fusecli.register(*displaced, method="ngf").transform
+    stored = tmp_path / "rig.json"
+    for name, data in found.files(stored):
+        Path(name).write_bytes(data)
+    by_name, by_value, by_file = (
+        fusecli.fuse(*displaced, weights="random", align=align) for align in ("ngf", found, stored)
+    )
+    np.testing.assert_array_equal(by_value, by_name)
+    np.testing.assert_array_equal(by_file, by_name)
+    small = np.ascontiguousarray(displaced[0][:, :-9])  # sizes may differ, but not from the file's
+    assert fusecli.fuse(small, displaced[1], weights="random", align="ngf").shape == by_name.shape
+    with pytest.raises(InputError) as caught:
+        fusecli.fuse(small, displaced[1], weights="random", align=stored)
+    assert caught.value.code == "register.size"
+
+
+def test_fuse_warns_of_what_it_cannot_align_or_refuses():
+    vis = scene(np.uint8, 3)
+    flat = np.full(vis.shape[:2], 7, np.uint8)
+    with pytest.warns(UserWarning, match="not registered"):
+        fused = fusecli.fuse(flat, vis, weights="random", align="auto")
+    np.testing.assert_array_equal(fused, fusecli.fuse(flat, vis, weights="random"))
+    with pytest.raises(InputError) as caught:
+        fusecli.fuse(flat, vis, weights="random", align="auto", on_reject="fail")
+    assert caught.value.code == "register.rejected"
+    with pytest.raises(UsageError) as usage:
+        fusecli.fuse(flat, vis, weights="random", align="fase")
+    assert usage.value.code == "register.method"
 
 
 def test_evaluate_returns_what_the_command_reports(written):

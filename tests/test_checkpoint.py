@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 from fusecli import checkpoint
 from fusecli.conversion import convert
 from fusecli.errors import InputError, MissingError, UsageError
-from fusecli.models import find
+from fusecli.models import find, reconet_u_register
+from fusecli.pipeline.inference import Fuser
 
 SMALL = {"variant": "v1", "width": 4, "loops": 1}
 SPEC = find("reconet")
@@ -78,6 +79,25 @@ def test_options_of_the_user_replace_the_stored_ones(shelf):
     assert loaded.options["loops"] == 2
     assert loaded.network.loops == 2
     assert loaded.options["width"] == 4
+
+
+def test_weights_say_whether_their_output_is_stretched(tmp_path):
+    def fused(loaded):
+        generator = torch.Generator().manual_seed(1)
+        ir, vis = torch.rand(2, 1, 1, 24, 20, generator=generator)
+        run = Fuser(loaded.network, loaded.spec, loaded.options, device=torch.device("cpu"))
+        return run(ir, vis)
+
+    published = checkpoint.load("smfnet", "random")
+    stretched = fused(published)
+    assert (stretched.min(), stretched.max()) == (0, 1)
+    path = tmp_path / "natural.safetensors"
+    options = published.options | {"tone": "clip"}
+    checkpoint.save(path, published.network, model="smfnet", options=options)
+    natural = checkpoint.load(None, str(path))
+    assert 0 < fused(natural).min() < fused(natural).max() < 1
+    again = checkpoint.load(None, str(path), {"tone": "stretch"})
+    assert torch.equal(fused(again), stretched)
 
 
 def test_random_weights_depend_on_the_seed_alone():
@@ -249,16 +269,41 @@ def test_unknown_option(tmp_path):
         convert([tmp_path / "a.pth"], "reconet", {"widht": "3"})
 
 
+def published_register(folder: Path) -> Path:
+    """Write a checkpoint of a register without gradient inputs, as its authors store one."""
+    ours = reconet_u_register.build("none").state_dict()
+    torch.save(
+        {"state_dict": {theirs: ours[key] for theirs, key in reconet_u_register.LAYOUT.items()}},
+        folder / "u.ckpt",
+    )
+    return folder / "u.ckpt"
+
+
+def test_shapes_tell_an_option(tmp_path):
+    source = published_register(tmp_path)
+    _, options = convert([source], "reconet-u-register", {"integrate_steps": "3"})
+    assert (options["aux"], options["integrate_steps"]) == ("none", 3)
+
+
+def test_an_option_that_was_given_is_not_replaced(tmp_path):
+    with pytest.raises(MissingError) as error:
+        convert([published_register(tmp_path)], "reconet-u-register", {"aux": "canny"})
+    assert error.value.code == "weights.layout"
+
+
 @pytest.mark.golden
 @pytest.mark.parametrize(
-    ("model", "file"), [("reconet", "reconet_v0_params.pth"), ("mfeif", "mfeif_default.pth")]
+    ("model", "file", "told"),
+    [
+        ("reconet", "reconet_v0_params.pth", {}),
+        ("mfeif", "mfeif_default.pth", {"temperature": 0.0}),
+        ("reconet-m-register", "reconet_m-register.ckpt", {"aux": "none"}),
+        ("reconet-u-register", "reconet_u-register.ckpt", {"aux": "none"}),
+    ],
 )
-def test_published_checkpoints_convert(reference_dir, tmp_path, model, file):
-    network, options = convert(
-        [reference_dir / "checkpoints" / file],
-        model,
-        {"temperature": "0"} if model == "mfeif" else {},
-    )
+def test_published_checkpoints_convert(reference_dir, tmp_path, model, file, told):
+    network, options = convert([reference_dir / "checkpoints" / file], model, {})
+    assert options == find(model).defaults() | told
     checkpoint.save(tmp_path / "w.safetensors", network, model=model, options=options)
     assert same(checkpoint.load(None, str(tmp_path / "w.safetensors")).network, network)
 

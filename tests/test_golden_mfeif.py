@@ -11,6 +11,7 @@ import torch
 from fusecli import checkpoint
 from fusecli.errors import MissingError
 from fusecli.models import Sample, find, mfeif
+from fusecli.models._mfeif_layout import LAYOUT
 
 GOLDEN = Path(__file__).parent / "golden"
 TOLERANCE = 1e-4
@@ -28,7 +29,7 @@ def difference(a: torch.Tensor, b: torch.Tensor) -> float:
 
 def live_state() -> dict[str, dict[str, torch.Tensor]]:
     """Return the published dictionary of three, filled by the rule."""
-    shapes = rules.shapes_of(mfeif.MFEIF(temperature=0).state_dict(), mfeif.LAYOUT)
+    shapes = rules.shapes_of(mfeif.MFEIF(temperature=0).state_dict(), LAYOUT)
     parts: dict[str, dict[str, torch.Tensor]] = {"ext": {}, "con": {}, "att": {}}
     for key, value in rules.fill(shapes).items():
         part, _, rest = key.partition("/")

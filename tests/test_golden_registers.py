@@ -19,6 +19,7 @@ from fusecli.models import (
     reconet_u_register,
 )
 from fusecli.ops.resample import resample
+from fusecli.pipeline.crops import CropPlan, Crops
 
 GOLDEN = Path(__file__).parent / "golden"
 TOLERANCE = 1e-4
@@ -153,19 +154,42 @@ def test_field_terms_by_hand() -> None:
     field = truth.clone()
     field[:, 0] = 3.0  # to the right, of a width of 21
     moved = torch.zeros(1, 1, 11, 21)
-    terms = _register.field_terms(field, moved, sample_with(truth, "pixels"))
+    terms = _register.field_terms(field, moved, moved, sample_with(truth, "pixels"))
     assert (terms["field"], terms["smooth"], terms["edges"]) == (9.0, 0.0, 0.0)
-    terms = _register.field_terms(field, moved, sample_with(truth, "normalised"))
+    terms = _register.field_terms(field, moved, moved, sample_with(truth, "normalised"))
     assert terms["field"].item() == pytest.approx((3 * 2 / 20) ** 2)
     field = torch.zeros(1, 2, 11, 21)
     field[:, 1] = 0.5 * torch.arange(11.0).view(1, 11, 1)  # dy grows downwards
-    terms = _register.field_terms(field, moved, sample_with(field, "pixels"))
+    terms = _register.field_terms(field, moved, moved, sample_with(field, "pixels"))
     assert (terms["field"], terms["smooth"]) == (0.0, 0.5)
-    terms = _register.field_terms(field, moved, sample_with(field, "normalised"))
+    terms = _register.field_terms(field, moved, moved, sample_with(field, "normalised"))
     assert terms["smooth"].item() == pytest.approx(0.5 * 2 / 10)
     unmoved = sample_with(field, "pixels")
     unmoved = Sample(unmoved.ir, unmoved.vis, unmoved.ir, unmoved.vis, None, unmoved.options)
-    assert _register.field_terms(truth, moved, unmoved)["field"] == 0
+    assert _register.field_terms(truth, moved, moved, unmoved)["field"] == 0
+
+
+def test_either_side_is_displaced_in_turn() -> None:
+    ir, vis, ir_true, vis_true = (torch.full((4, 1, 2, 2), value) for value in (1.0, 2.0, 3.0, 4.0))
+    sample = Sample(ir, vis, ir_true, vis_true, None, {"moves": "either"})
+    first = [image[:, 0, 0, 0].tolist() for image in _register.roles(sample)]
+    assert first == [[2, 3, 2, 3], [1, 4, 1, 4], [4, 1, 4, 1]]
+    sample = Sample(ir, vis, ir_true, vis_true, None, {"moves": "visible"})
+    assert _register.roles(sample) == (vis, ir, vis_true)
+
+
+def test_the_true_field_serves_both_roles() -> None:
+    picture = (255 * soft_pair(96, 128)[0][0, 0].numpy()).astype(np.uint8)
+    pictures = [(picture, picture)]  # seen alike by both cameras, either lies on the other
+    plan = CropPlan(seed=1, crop=64, misalign="mild:mixed")
+    crops = Crops(pictures, plan, {"moves": "either"})  # type: ignore[arg-type]
+    sample = crops.batch(range(4))
+    assert sample.field is not None
+    moving, fixed, undisplaced = _register.roles(sample)
+    brought = resample(moving, sample.field, border="replicate")
+    inner = np.s_[..., 16:-16, 16:-16]
+    assert difference(undisplaced[inner], fixed[inner]) == 0
+    assert (brought - fixed)[inner].abs().mean() < 0.3 * (moving - fixed)[inner].abs().mean()
 
 
 def test_joint_weights_are_the_papers() -> None:
@@ -230,7 +254,7 @@ def test_the_recipe_teaches_a_shift() -> None:
     scene, _ = soft_pair(32, 34)
     ir, vis = scene[..., 2:], scene[..., :-2]  # the visible image must be read 2 px to the right
     truth = torch.tensor([2.0, 0.0]).view(1, 2, 1, 1).expand(1, 2, 32, 32)
-    sample = Sample(ir, vis, ir, ir, truth, {"field_units": "normalised"})
+    sample = Sample(ir, vis, ir, ir, truth, {"field_units": "normalised", "moves": "visible"})
     for _ in range(25):
         terms = stage.loss(register, sample)
         total = sum(stage.weights[name] * term for name, term in terms.items())

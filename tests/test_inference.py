@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fusecli.errors import InputError
+from fusecli.errors import InputError, UsageError
 from fusecli.models import ModelSpec
 from fusecli.pipeline import worker as workers
 from fusecli.pipeline.inference import Fuser, Tiling, pad_to
@@ -183,6 +183,29 @@ def test_an_untileable_image_beyond_the_memory_is_refused_before_it_runs() -> No
         run(*pair(1, 1, 40, 31))
     assert caught.value.code == "model.memory"
     assert len(run.network.sizes) == 1
+
+
+def test_tiles_are_refused_by_a_network_without() -> None:
+    with pytest.raises(UsageError, match="Blur cannot be tiled") as caught:
+        fuser(tiling="never", tiling_=Tiling(64))
+    assert caught.value.code == "usage.tile"
+
+
+def test_no_tiles_beyond_the_memory_are_refused_with_what_helps() -> None:
+    run = fuser(memory=1000, tiling_=Tiling(0))
+    run.memory = 1000 * 40 * 30
+    with pytest.raises(InputError, match="cannot fuse 31x40 pixels") as caught:
+        run(*pair(1, 1, 40, 31))
+    assert "--tile off" in caught.value.hint
+
+
+@pytest.mark.parametrize(("tiling", "runs"), [("exact", 4), ("passes", 1)])
+def test_a_network_in_passes_is_tiled_later(tiling: str, runs: int) -> None:
+    """Its tiles cost several times the whole: of its share of the memory it may take twice."""
+    run = fuser(memory=1000, tiling=tiling)
+    run.memory = 3 * 1000 * 100 * 100
+    run(*pair(1, 1, 100, 100))
+    assert len(run.network.sizes) == runs
 
 
 class SmallCard(Blur):

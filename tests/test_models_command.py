@@ -8,6 +8,7 @@ import torch
 
 from fusecli import checkpoint, cli, models
 from fusecli.model_cards import count_macs, count_parameters
+from fusecli.models import reconet_u_register
 
 
 @pytest.fixture
@@ -110,3 +111,17 @@ def test_convert(reference_dir, tmp_path, capsys):
     assert wrong[0] == 5
     assert run(capsys, "convert", source, str(tmp_path / "w.pth"), "-m", "reconet")[0] == 2
     assert not (tmp_path / "w.safetensors").exists()
+
+
+def test_convert_says_what_the_shapes_told(tmp_path, capsys):
+    ours = reconet_u_register.build("none").state_dict()
+    published = {theirs: ours[key] for theirs, key in reconet_u_register.LAYOUT.items()}
+    torch.save({"state_dict": published}, tmp_path / "u.ckpt")
+    words = ["models", "convert", str(tmp_path / "u.ckpt"), str(tmp_path / "u.safetensors")]
+    words += ["-m", "reconet-u-register"]
+    assert cli.run([*words]) == 0
+    assert capsys.readouterr().err == "recognised by its shapes: aux=none\n"
+    assert cli.run([*words, "--overwrite", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["options"]["aux"] == "none"
+    assert cli.run([*words, "--overwrite", "--set", "aux=none"]) == 0
+    assert capsys.readouterr().err == ""

@@ -1,346 +1,41 @@
-"""Training: recipes, schedules, crops, the loop, stopping and going on, several processes."""
+"""The training loop: learning, stopping and going on, stages, critics, precision."""
 
 import dataclasses
-import json
 import math
-import os
 import signal
-import subprocess
 import sys
 import tomllib
-from pathlib import Path
 
 import cv2
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
+from trainees import (
+    CPU,
+    STAGE,
+    Plain,
+    metrics,
+    options_of,
+    run,
+    spec_of,
+    toy_loss,
+    write_pairs,
+)
 
-from fusecli import cli, losses
-from fusecli.errors import CheckError, InputError, MissingError, UsageError
-from fusecli.io.pairs import Pair
-from fusecli.models import ModelSpec, Option, Sample, Stage
-from fusecli.ops.resample import resample
-from fusecli.pipeline.crops import CropPlan, Crops, Pictures, ahead, split
+from fusecli import losses
+from fusecli.errors import CheckError, MissingError, UsageError
+from fusecli.models import Option
 from fusecli.pipeline.recipes import (
-    TrainOptions,
-    learning_rate,
-    parse_duration,
     resolve_stages,
 )
 from fusecli.pipeline.training import train
 from fusecli.report import Reporter
-from fusecli.runtime import Runtime
-
-CPU = Runtime((torch.device("cpu"),), "fp32", 2)
-
-
-class Toy(nn.Module):
-    """A fuser small enough to train in a test; `encoder` has a batch norm and dropout."""
-
-    def __init__(self, width: int = 6) -> None:
-        super().__init__()
-        self.encoder = nn.Sequential(
-            nn.Conv2d(2, width, 3, padding=1), nn.BatchNorm2d(width), nn.Dropout(0.2), nn.ReLU()
-        )
-        self.decoder = nn.Conv2d(width, 1, 3, padding=1)
-
-    def forward(self, ir, vis):
-        return (ir + vis) / 2 + self.decoder(self.encoder(torch.cat([ir, vis], 1)))
-
-
-class Plain(nn.Module):
-    """The same without anything that depends on the batch or on chance."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(2, 6, 3, padding=1)
-        self.last = nn.Conv2d(6, 1, 3, padding=1)
-
-    def forward(self, ir, vis):
-        return self.last(torch.relu(self.first(torch.cat([ir, vis], 1))))
-
-
-def toy_loss(network, sample):
-    fused = network(sample.ir, sample.vis)
-    return {
-        "pixel": (fused - torch.maximum(sample.ir, sample.vis)).abs().mean(),
-        "ssim": losses.ssim_loss(fused, sample.vis),
-    }
-
-
-STAGE = Stage("fuse", toy_loss, {"pixel": 1.0, "ssim": 0.0}, batch_size=4, crop=16, lr=5e-3)
-
-
-def spec_of(*stages, build=Toy, options=()):
-    return ModelSpec("Toy", "nobody", build, options=options, stages=stages or (STAGE,))
-
-
-def options_of(spec, steps=6, **more):
-    more.setdefault("stages", resolve_stages(spec))
-    return TrainOptions("toy", spec, spec.defaults(), steps=steps, **more)
-
-
-def write(path, image):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(cv2.imencode(path.suffix, image)[1].tobytes())
 
 
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory):
-    """Four pairs of 44x36: blobs that only the infrared shows, stripes that only the visible."""
-    folder, generator = tmp_path_factory.mktemp("pairs"), np.random.default_rng(1)
-    y, x = np.mgrid[:36, :44]
-    found = []
-    for index in range(4):
-        cy, cx = generator.integers(8, 28, 2)
-        ir = (
-            40
-            + 180 * np.exp(-((y - cy) ** 2 + (x - cx) ** 2) / 30)
-            + generator.normal(0, 4, y.shape)
-        )
-        vis = 110 + 60 * np.sin(x / (2 + index)) + generator.normal(0, 4, y.shape)
-        for kind, image in (("ir", ir), ("vis", vis)):
-            write(folder / kind / f"{index}.png", image.clip(0, 255).astype(np.uint8))
-        found.append(
-            Pair(str(index), str(folder / f"ir/{index}.png"), str(folder / f"vis/{index}.png"))
-        )
-    return found
-
-
-def run(pairs, out, options, runtime=CPU, **more):
-    quiet = Reporter(quiet=True)
-    return train(pairs[1:], pairs[:1], out, options, runtime, quiet, **more)
-
-
-def metrics(out):
-    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    for line in lines:
-        line.pop("seconds", None)
-    return lines
-
-
-# --- recipes -----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("schedule", "step", "epoch", "factor"),
-    [
-        ("constant", 70, 7, 1.0),
-        ("cosine", 0, 0, 1.0),
-        ("cosine", 50, 5, 0.5),
-        ("cosine", 100, 10, 0.0),
-        ("step:20:0.5", 0, 19, 1.0),
-        ("step:20:0.5", 0, 20, 0.5),
-        ("step:20:0.5", 0, 65, 0.125),
-        ("step:1:0.1:1e-6", 0, 30, 1e-3),
-    ],
-)
-def test_schedules(schedule, step, epoch, factor):
-    stage = dataclasses.replace(STAGE, lr=1e-3, schedule=schedule)
-    assert learning_rate(stage, step, 100, epoch) == pytest.approx(1e-3 * factor, abs=1e-12)
-
-
-def test_warmup_rises_from_the_first_step_to_the_full_rate():
-    stage = dataclasses.replace(STAGE, lr=1.0, warmup=4)
-    rates = [learning_rate(stage, step, 100, 0) for step in range(6)]
-    assert rates == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
-
-
-@pytest.mark.parametrize("schedule", ["linear", "step", "step:0:0.5", "step:a:b", "cosine:3"])
-def test_unreadable_schedule(schedule):
-    with pytest.raises(UsageError) as error:
-        resolve_stages(spec_of(), schedule=schedule)
-    assert error.value.code == "train.schedule"
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [("8h", 28800), ("30m", 1800), ("90s", 90), ("1h30m", 5400), ("1.5h", 5400)],
-)
-def test_durations(text, seconds):
-    assert parse_duration(text) == seconds
-
-
-@pytest.mark.parametrize("text", ["", "90", "5d", "h", "30m8h"])
-def test_bad_durations(text):
-    with pytest.raises(UsageError, match="not a duration"):
-        parse_duration(text)
-
-
-def test_overrides_reach_the_stages_that_have_them():
-    other = dataclasses.replace(STAGE, name="second", weights={"adversarial": 1.0})
-    spec = spec_of(STAGE, other, dataclasses.replace(STAGE, name="offered", epochs=0))
-    first, second = resolve_stages(spec, loss={"ssim": 3.0}, crop=20, lr=None)
-    assert first.weights == {"pixel": 1.0, "ssim": 3.0}
-    assert second.weights == {"adversarial": 1.0}
-    assert (first.crop, first.lr) == (20, STAGE.lr)
-    (offered,) = resolve_stages(spec, stage="offered", steps=5)
-    assert offered.name == "offered"
-
-
-@pytest.mark.parametrize(
-    ("change", "code", "hint"),
-    [
-        ({"loss": {"pixl": 2.0}}, "train.loss", "pixel=2"),
-        ({"loss": {"pixel": -1.0}}, "train.loss", None),
-        ({"stage": "fusee"}, "train.stage", "--stage fuse?"),
-        ({"crop": 0}, "train.number", None),
-        ({"lr": 0.0}, "train.number", None),
-        ({"misalign": "shift:x"}, "train.misalign", "shift:10"),
-    ],
-)
-def test_wrong_numbers_are_refused(change, code, hint):
-    with pytest.raises(UsageError) as error:
-        resolve_stages(spec_of(), **change)
-    assert error.value.code == code
-    assert hint is None or hint in error.value.hint
-
-
-def test_a_network_without_recipe_is_refused():
-    with pytest.raises(UsageError) as error:
-        resolve_stages(ModelSpec("Toy", "nobody", Toy))
-    assert error.value.code == "train.recipe"
-
-
-# --- data --------------------------------------------------------------------------------------
-
-
-def many(count):
-    return [Pair(f"set/{index:03}", "", "") for index in range(count)]
-
-
-def test_split_depends_on_the_key_alone():
-    learned, held = split(many(200), 0.1)
-    assert 8 <= len(held) <= 32
-    assert sorted(p.key for p in learned + held) == [p.key for p in many(200)]
-    fewer = {pair.key for pair in split(many(200)[50:], 0.1)[1]}
-    assert fewer == {pair.key for pair in held if int(pair.key[4:]) >= 50}
-
-
-@pytest.mark.parametrize("fraction", [0.001, 0.5, 0.9])
-def test_split_leaves_one_on_each_side(fraction):
-    learned, held = split(many(2), fraction)
-    assert len(learned) == len(held) == 1
-
-
-@pytest.mark.parametrize("count", [0, 1])
-def test_too_few_pairs(count):
-    with pytest.raises(InputError) as error:
-        split(many(count), 0.1)
-    assert error.value.code == "train.pairs"
-
-
-def test_a_crop_depends_on_its_number_alone(pairs):
-    pictures, plan = Pictures(pairs, 16), CropPlan(seed=3, crop=16)
-    together = Crops(pictures, plan).batch(range(9))
-    alone = Crops(pictures, plan).batch([7])
-    torch.testing.assert_close(alone.ir[0], together.ir[7], rtol=0, atol=0)
-    torch.testing.assert_close(alone.vis[0], together.vis[7], rtol=0, atol=0)
-    other = Crops(pictures, dataclasses.replace(plan, seed=4)).batch(range(9))
-    assert not torch.equal(other.ir, together.ir)
-
-
-def test_every_epoch_visits_every_picture_once(pairs):
-    crops = Crops(Pictures(pairs, 16), CropPlan(seed=0, crop=16))
-    epochs = [[crops.picture_of(4 * epoch + n) for n in range(4)] for epoch in range(6)]
-    assert all(sorted(epoch) == [0, 1, 2, 3] for epoch in epochs)
-    assert len({tuple(epoch) for epoch in epochs}) > 1
-
-
-def test_both_images_are_cut_and_turned_alike(tmp_path):
-    image = np.arange(20 * 30, dtype=np.uint8).reshape(20, 30)
-    for name in ("ir", "vis"):
-        write(tmp_path / f"{name}.png", image)
-    pictures = Pictures([Pair("a", f"{tmp_path}/ir.png", f"{tmp_path}/vis.png")], 8)
-    sample = Crops(pictures, CropPlan(seed=0, crop=8)).batch(range(40))
-    assert torch.equal(sample.ir, sample.vis)
-    seen = {tuple(crop.flatten().tolist()) for crop in sample.ir}
-    assert len(seen) > 20
-
-
-def test_shifted_crops_know_their_truth(pairs):
-    plan = CropPlan(seed=0, crop=16, misalign="shift:5")
-    sample = Crops(Pictures(pairs, plan.smallest), plan).batch(range(200))
-    dx, dy = sample.field[:, 0, 0, 0], sample.field[:, 1, 0, 0]
-    assert dx.min() == dy.min() == -5
-    assert dx.max() == dy.max() == 5
-    still = ((dx == 0) & (dy == 0)).float().mean()
-    assert 0.04 < still < 0.2  # a tenth on purpose, and 0.9 / 121 by chance
-    inner = (..., slice(5, 11), slice(5, 11))
-    torch.testing.assert_close(resample(sample.ir, sample.field)[inner], sample.ir_true[inner])
-    back = resample(sample.vis, -sample.field)
-    torch.testing.assert_close(back[inner], sample.vis_true[inner])
-
-
-def test_warped_crops_know_their_truth(tmp_path):
-    y, x = np.mgrid[:80, :90]
-    image = (127 + 60 * np.sin(x / 9) + 60 * np.cos(y / 7)).astype(np.uint8)
-    for name in ("ir", "vis"):
-        write(tmp_path / f"{name}.png", image)
-    pictures = Pictures([Pair("a", f"{tmp_path}/ir.png", f"{tmp_path}/vis.png")], 48)
-    sample = Crops(pictures, CropPlan(seed=0, crop=48, misalign="mild")).batch(range(4))
-    inner = (..., slice(12, 36), slice(12, 36))
-    assert (sample.vis - sample.vis_true)[inner].abs().mean() > 0.02
-    restored = resample(sample.vis, sample.field)
-    assert (restored - sample.vis_true)[inner].abs().max() < 0.02
-    torch.testing.assert_close(sample.ir_true, sample.vis)  # here both show the same scene
-
-
-def test_an_unknown_misalignment_is_refused():
-    with pytest.raises(UsageError, match="mildd"):
-        CropPlan(seed=0, crop=8, misalign="mildd")
-
-
-def test_sixteen_bits_and_the_range_of_the_network(tmp_path):
-    image = np.linspace(0, 65535, 400).astype(np.uint16).reshape(20, 20)
-    for name in ("ir", "vis"):
-        write(tmp_path / f"{name}.png", image)
-    pair = Pair("a", f"{tmp_path}/ir.png", f"{tmp_path}/vis.png")
-    plan = CropPlan(seed=0, crop=20, augment=False, input_range=(0.0, 255.0))
-    sample = Crops(Pictures([pair], 20), plan).batch([0])
-    assert sample.ir.min() == 0
-    assert sample.ir.max() == 255
-    assert len(sample.ir.unique()) > 300  # more than 8 bits could hold
-
-
-def test_pairs_beyond_the_memory_are_read_again(pairs):
-    small, all_kept = Pictures(pairs, 16, memory=0), Pictures(pairs, 16)
-    assert len(small.kept) == len(pairs)  # one block of four is always read
-    del small.kept[3]
-    np.testing.assert_array_equal(small[3][0], all_kept[3][0])
-    blocks = Pictures(pairs * 3, 16, memory=1)
-    assert len(blocks.kept) == 4
-    np.testing.assert_array_equal(blocks[11][1], all_kept[3][1])
-
-
-def test_small_and_unequal_images_are_named(pairs, tmp_path):
-    with pytest.raises(InputError, match="'0' is 44x36") as error:
-        Pictures(pairs, 40)
-    assert error.value.code == "train.crop"
-    assert "--crop" in error.value.hint
-    write(tmp_path / "odd.png", np.zeros((36, 43), np.uint8))
-    with pytest.raises(InputError, match="43x36.*44x36") as error:
-        Pictures([Pair("odd", str(tmp_path / "odd.png"), pairs[0].vis)], 8)
-    assert (error.value.code, error.value.exit_code) == ("size.mismatch", 2)
-    assert "fusecli register" in error.value.hint
-
-
-def test_unreadable_image_ends_the_run_before_it_begins(pairs, tmp_path):
-    (tmp_path / "bad.png").write_bytes(b"no picture")
-    broken = [*pairs, Pair("bad", str(tmp_path / "bad.png"), pairs[0].vis)]
-    with pytest.raises(InputError, match="bad.png"):
-        run(broken, tmp_path / "run", options_of(spec_of()))
-    assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.parametrize("threads", [1, 3])
-def test_prepared_ahead_in_order(threads):
-    assert list(ahead(lambda n: n * n, range(10), threads)) == [n * n for n in range(10)]
-
-
-# --- the loop ----------------------------------------------------------------------------------
+    return write_pairs(tmp_path_factory.mktemp("pairs"))
 
 
 def test_loss_falls_and_the_run_explains_itself(pairs, tmp_path):
@@ -605,101 +300,6 @@ def test_without_validation_the_latest_weights_are_the_best(pairs, tmp_path):
     train(pairs, [], tmp_path, options, CPU, Reporter(quiet=True))
     last, best = (load_file(tmp_path / f"{name}.safetensors") for name in ("last", "best"))
     assert all(torch.equal(last[key], best[key]) for key in last)
-
-
-def test_sample_fields_of_an_undisplaced_crop(pairs):
-    sample = Crops(Pictures(pairs, 16), CropPlan(seed=0, crop=16)).batch([0, 1])
-    assert isinstance(sample, Sample)
-    assert sample.field is None
-    assert sample.ir_true is sample.ir
-
-
-# --- the command -------------------------------------------------------------------------------
-
-TINY = ["-m", "reconet", "--stage", "fuse",
-        "--set", "variant=v1", "--set", "width=4", "--set", "loops=1",
-        "--crop", "16", "--batch-size", "2", "--progress", "none"]  # fmt: skip
-
-
-def folders(pairs):
-    return [str(Path(pairs[0].ir).parent), str(Path(pairs[0].vis).parent)]
-
-
-def test_command_trains_and_resumes(pairs, tmp_path, capsys):
-    arguments = ["train", *folders(pairs), "-o", str(tmp_path / "run"), *TINY, "--json"]
-    assert cli.run([*arguments, "--steps", "2"]) == 0
-    document = json.loads(capsys.readouterr().out)
-    assert document["command"] == "train"
-    assert document["counts"]["done"] == 2
-    assert [Path(file).exists() for file in document["checkpoints"]] == [True, True]
-    assert cli.run([*arguments, "--steps", "3"]) == 2
-    assert json.loads(capsys.readouterr().out)["error"]["code"] == "out.exists"
-    assert cli.run([*arguments, "--steps", "3", "--resume"]) == 0
-    assert json.loads(capsys.readouterr().out)["counts"]["done"] == 1
-
-
-@pytest.mark.parametrize(
-    ("flags", "code"),
-    [
-        (["--loss", "ssimm=1"], "train.loss"),
-        (["--loss", "ssim"], "usage.assignment"),
-        (["--loss", "ssim=much"], "train.loss"),
-        (["--set", "widht=3"], "usage.set"),
-        (["--max-time", "soon"], "train.time"),
-        (["--crop", "400"], "train.crop"),
-        (["--misalign", "wobbly"], "usage.preset"),
-        (["--val-ir", "somewhere"], "usage.arguments"),
-        (["--resume", "--overwrite"], "usage.exclusive"),
-        (["--log", "paper"], "usage.log"),
-        (["--init", "nothing-like-that"], "weights.missing"),
-        (["-m", "reconnet"], "model.unknown"),
-        (["--limit", "1"], "train.pairs"),
-    ],
-)
-def test_command_refuses(pairs, tmp_path, capsys, flags, code):
-    out = tmp_path / "run"
-    arguments = ["train", *folders(pairs), "-o", str(out), *TINY, "--steps", "1", "--json", *flags]
-    assert cli.run(arguments) == (5 if code.startswith("weights") else 2)
-    assert json.loads(capsys.readouterr().out)["error"]["code"] == code
-    assert not out.exists()
-
-
-def test_command_rehearses(pairs, tmp_path, capsys):
-    out = tmp_path / "run"
-    assert cli.run(["train", *folders(pairs), "-o", str(out), *TINY, "-n", "--json"]) == 0
-    document = json.loads(capsys.readouterr().out)
-    assert document["dry_run"] is True
-    assert document["stages"][0]["crop"] == 16
-    assert not out.exists()
-
-
-def test_two_processes_equal_one(pairs, tmp_path):
-    common = [*folders(pairs), *TINY, "--steps", "3", "--device", "cpu", "-j", "1"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    environment["PYTHONPATH"] = str(Path(__file__).parents[1])
-    two = [sys.executable, "-m", "fusecli", "train", *common, "-o", str(tmp_path / "two")]
-    done = subprocess.run(
-        [*two, "--devices", "2", "--json"], env=environment, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["counts"]["done"] == 3  # one document: only one reports
-    assert cli.run(["train", *common, "-o", str(tmp_path / "one"), "-q"]) == 0
-    one, both = (load_file(tmp_path / name / "last.safetensors") for name in ("one", "two"))
-    for key, value in one.items():
-        torch.testing.assert_close(both[key], value, rtol=1e-4, atol=1e-6)
-    scores = {
-        name: [line["val_loss"] for line in metrics(tmp_path / name) if "val_loss" in line]
-        for name in ("one", "two")
-    }
-    assert scores["two"] == pytest.approx(scores["one"], rel=1e-4)
-
-
-def test_a_batch_that_processes_cannot_share_is_refused(pairs):
-    from fusecli.pipeline.ranks import Ranks
-
-    with pytest.raises(UsageError) as error:
-        Ranks(0, 3, torch.device("cpu")).share(4)
-    assert error.value.hint == "use --batch-size 6"
 
 
 def test_tensorboard_that_is_not_installed(pairs, tmp_path, monkeypatch):

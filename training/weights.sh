@@ -48,9 +48,9 @@ rfvif() {
 
 smfnet() {
   local loss="--loss gradient=12 --loss wssim=6 --loss intensity=4 --loss ssim=1 --loss range=5"
-  train smfnet-first -m smfnet --stage fusion --crop 64 --batch-size 2 --steps 750 --max-time 15m \
+  train smfnet-first -m smfnet --set tone=clip --stage fusion --crop 64 --batch-size 2 --steps 750 --max-time 15m \
     --lr 5e-4 --clip-grad 1 --warmup 30 $loss
-  train smfnet -m smfnet --stage fusion --init "$runs/smfnet-first/last.safetensors" \
+  train smfnet -m smfnet --set tone=clip --stage fusion --init "$runs/smfnet-first/last.safetensors" \
     --crop 64 --batch-size 2 --steps 320 --lr 5e-4 --clip-grad 1 --warmup 5 $loss
 }
 
@@ -58,7 +58,7 @@ rfn-nest() {
   train rfn-nest-autoencoder -m rfn-nest --stage autoencoder --crop 64 --batch-size 2 --steps 400 \
     --lr 1e-3 --clip-grad 1 --warmup 10
   train rfn-nest -m rfn-nest --stage fusion --init "$runs/rfn-nest-autoencoder/last.safetensors" \
-    --set normalise=none --set w_ir=0.5 --set w_vis=0.5 --crop 80 --batch-size 2 --steps 450 \
+    --set normalise=none --set w_ir=0.5 --set w_vis=0.5 --set tone=clip --crop 80 --batch-size 2 --steps 450 \
     --lr 1e-3 --clip-grad 1 --warmup 10 --loss detail=100 --loss wssim=500 --loss gradient=600 \
     --loss intensity=200 --loss range=200
 }

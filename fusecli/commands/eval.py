@@ -225,7 +225,9 @@ def _check_truth(scoring: Scoring, presentation: Presentation, figures: tuple[st
     for option, is_given in given.items():
         if is_given:
             raise UsageError(
-                f"{option} is about pictures, and --truth scores transforms", code="usage.truth"
+                f"{option} is about pictures, and --truth scores transforms",
+                code="usage.truth",
+                hint=f"leave {option} out, or score the pictures in a run of their own",
             )
 
 
@@ -247,7 +249,11 @@ def _checks(texts: Sequence[str], images: tuple[str, ...]) -> list[Check]:
             bound = math.nan
         if len(specs) > 1 or math.isnan(bound):
             problem = "is a group" if len(specs) > 1 else f"needs a number, not {value}"
-            raise UsageError(f"--fail-under {name} {problem}", code="usage.fail_under")
+            raise UsageError(
+                f"--fail-under {name} {problem}",
+                code="usage.fail_under",
+                hint=f"a bound is written --fail-under {specs[0].key}=0.5",
+            )
         found.append(Check(specs[0], bound))
     return found
 

@@ -91,6 +91,7 @@ def export(
         raise UsageError(
             "safetensors hold weights and no graph: --embed-io has no place there",
             code="export.format",
+            hint=f"-o {path.with_suffix('.onnx')} --embed-io",
         )
     for place in (path, Path(f"{out}.json")):
         if place.exists() and not overwrite:
@@ -107,9 +108,11 @@ def export(
     start = time.monotonic()
     loaded = checkpoint.load(model, weights, options)
     if fixed is not None and min(fixed) < loaded.spec.min_size:
+        least = loaded.spec.min_size
         raise UsageError(
-            f"{loaded.spec.title} needs at least {loaded.spec.min_size} pixels each way",
+            f"{loaded.spec.title} needs at least {least} pixels each way",
             code="model.size",
+            hint=f"--size {max(fixed[0], least)}x{max(fixed[1], least)}",
         )
     result = write(
         loaded,
@@ -152,7 +155,11 @@ def _format(path: Path, asked: str | None) -> Any:
             hint="end the name in .onnx, .pt2 or .safetensors, or add --format",
         )
     if asked and known and asked != known:
-        raise UsageError(f"--format {asked} contradicts the name {path}", code="export.format")
+        raise UsageError(
+            f"--format {asked} contradicts the name {path}",
+            code="export.format",
+            hint=f"leave --format out, or name it -o {path.with_suffix(f'.{asked}')}",
+        )
     return asked or known
 
 
@@ -167,11 +174,16 @@ def _size(text: str | None, dynamic: str) -> tuple[int, int] | None:
             )
         return None
     match = re.fullmatch(r"(\d+)[xX×](\d+)", text)
-    if match is None or not fixed:
+    if match is None:
         raise UsageError(
-            f"--size {text} is not HEIGHTxWIDTH"
-            if match is None
-            else "--size goes with --dynamic batch or none",
+            f"--size {text} is not HEIGHTxWIDTH",
             code="export.size",
+            hint="write it as --size 480x640",
+        )
+    if not fixed:
+        raise UsageError(
+            f"--dynamic {dynamic} leaves height and width free, and --size fixes them",
+            code="export.size",
+            hint=f"--dynamic none --size {text}",
         )
     return int(match[1]), int(match[2])

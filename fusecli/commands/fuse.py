@@ -22,7 +22,7 @@ from fusecli.commands.options import (
     offering,
 )
 from fusecli.errors import UsageError
-from fusecli.registration import METHODS, check_method
+from fusecli.registration import METHODS, check_method, check_weights
 
 PANEL = "Fusion"
 
@@ -64,6 +64,15 @@ def fuse(
             help=f"Register first: {', '.join(METHODS)}; or stored transforms, a file or folder.",
         ),
     ] = "none",
+    align_weights: Annotated[
+        str | None,
+        typer.Option(
+            "--align-weights",
+            metavar="SPEC",
+            rich_help_panel=PANEL,
+            help="Of a trained register, for --align reconet and auto: file or name.",
+        ),
+    ] = None,
     on_reject: Annotated[
         Literal["identity", "fail"],
         typer.Option(
@@ -145,9 +154,13 @@ def fuse(
 
     target = Target(output.out, output.name, output.format, pixels.out_dtype, pixels.grid, model)
     if compare != "none" and target.is_file:
-        raise UsageError("--compare needs a folder as --out", code="usage.compare")
+        raise UsageError(
+            "--compare needs a folder as --out",
+            code="usage.compare",
+            hint=f"-o out/ --compare {compare}",
+        )
     edge = _tile_edge(tile)
-    _check_align(align, on_reject, pixels)
+    _check_align(align, align_weights, on_reject, pixels)
     for rule in (pixels.ir_range, pixels.vis_range):
         parse_range(rule)
     shard = Shard.parse(running.shard)
@@ -177,6 +190,7 @@ def fuse(
     from fusecli.pipeline.folder import Engine, FusingRun
     from fusecli.pipeline.fusing import Rules
     from fusecli.pipeline.inference import Tiling
+    from fusecli.pipeline.learned import LearnedRegister
     from fusecli.pipeline.ranges import measured
     from fusecli.runtime import Runtime
 
@@ -203,7 +217,8 @@ def fuse(
     )
     alignment = None
     if align in METHODS:
-        alignment = Alignment(align, on_reject=on_reject)
+        learned = LearnedRegister.of(align_weights, pixels.grid)
+        alignment = Alignment(align, on_reject=on_reject, learned=learned)
     elif align != "none":
         alignment = Alignment(stored=Path(align), on_reject=on_reject)
     run = FusingRun(engine, rules, record, alignment)
@@ -213,22 +228,35 @@ def fuse(
     return reporter.finish(report)
 
 
-def _check_align(align: str, on_reject: str, pixels: Pixels) -> None:
+def _check_align(align: str, weights: str | None, on_reject: str, pixels: Pixels) -> None:
     """Refuse an alignment that does not exist, or options that contradict it.
 
     Raises:
-        UsageError: `register.method` or `usage.align`.
+        MissingError: `weights.missing`.
+        UsageError: `register.method`, `register.weights` or `usage.align`.
     """
     if align == "none":
-        if on_reject != "identity":
-            raise UsageError("--on-reject is about --align, which is off", code="usage.align")
+        given = {
+            f"--on-reject {on_reject}": on_reject != "identity",
+            f"--align-weights {weights}": weights is not None,
+        }
+        for option, asked in given.items():
+            if asked:
+                raise UsageError(
+                    f"{option} is about --align, which is off",
+                    code="usage.align",
+                    hint=f"--align auto {option}",
+                )
         return
     if pixels.fit != "error":
         raise UsageError(
-            "--align brings both images onto one grid: --fit has nothing to do", code="usage.align"
+            "--align brings both images onto one grid: --fit has nothing to do",
+            code="usage.align",
+            hint=f"leave --fit {pixels.fit} out",
         )
     if align not in METHODS and not Path(align).exists():
         check_method(align)
+    check_weights(align, weights is not None, "--align-weights")
 
 
 def _tile_edge(text: str) -> int | None:
@@ -237,6 +265,8 @@ def _tile_edge(text: str) -> int | None:
         return None if text == "auto" else 0
     if not text.isdecimal() or int(text) < 16:
         raise UsageError(
-            f"--tile {text} is neither auto, off nor a number of at least 16", code="usage.tile"
+            f"--tile {text} is neither auto, off nor a number of at least 16",
+            code="usage.tile",
+            hint="--tile auto cuts only what does not fit into memory",
         )
     return int(text)

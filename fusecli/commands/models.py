@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -153,7 +154,11 @@ def convert(
     ],
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="Option it was trained with; repeatable."),
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="Option it was trained with, where its shapes do not tell; repeatable.",
+        ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace DST.")] = False,
     json: Json = False,
@@ -171,7 +176,8 @@ def convert(
     from fusecli import checkpoint
     from fusecli.conversion import convert
 
-    network, options = convert(sources, model, assignments(settings or (), "--set"))
+    given = assignments(settings or (), "--set")
+    network, options = convert(sources, model, given)
     checkpoint.save(
         target,
         network,
@@ -183,7 +189,21 @@ def convert(
         from fusecli.report import write_json
 
         tensors = len(network.state_dict())
-        write_json({"schema": "fusecli/convert/1", "out": str(target), "tensors": tensors})
+        write_json(
+            {
+                "schema": "fusecli/convert/1",
+                "out": str(target),
+                "tensors": tensors,
+                "options": options,
+            }
+        )
     else:
+        told = [
+            f"{name}={options[name]}"
+            for name, default in models.find(model).defaults().items()
+            if options[name] != default and name not in given
+        ]
+        if told:
+            print(f"recognised by its shapes: {', '.join(told)}", file=sys.stderr)
         print(target)
     return 0

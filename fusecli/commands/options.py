@@ -172,7 +172,7 @@ class Pixels:
     ] = "auto"
     tone: Annotated[
         Literal["model", "clip", "stretch"],
-        flag("Pixels", "--tone", help="The network's published convention, clip, or stretch."),
+        flag("Pixels", "--tone", help="The weights' own convention, clip, or stretch."),
     ] = "model"
     chroma: Annotated[
         Literal["auto", "keep", "drop"],
@@ -306,6 +306,7 @@ class Talk:
             raise UsageError(
                 f"{' and '.join(asked)} exclude each other: each writes to standard output",
                 code="usage.stdout",
+                hint=f"keep {' or '.join(asked)}",
             )
         separator = "\0" if self.print0 else "\n" if self.print_paths else None
         return Reporter(
@@ -327,8 +328,12 @@ def assignments(texts: Sequence[str], flag: str) -> dict[str, str]:
     for text in texts:
         name, sign, value = text.partition("=")
         if not sign or not name or name in values:
-            problem = "is given twice" if name in values else "is not NAME=VALUE"
-            raise UsageError(f"{flag} {text} {problem}", code="usage.assignment")
+            again = name in values
+            raise UsageError(
+                f"{flag} {text} {'is given twice' if again else 'is not NAME=VALUE'}",
+                code="usage.assignment",
+                hint="keep one of them" if again else f"write it as {flag} {name or 'NAME'}=VALUE",
+            )
         values[name] = value
     return values
 

@@ -40,7 +40,9 @@ def select_pairs(
     if inputs.pairs is not None:
         if ir is not None or vis is not None:
             raise UsageError(
-                "--pairs replaces IR and VIS; give one or the other", code="usage.pairs"
+                "--pairs replaces IR and VIS; give one or the other",
+                code="usage.pairs",
+                hint=f"leave {' and '.join(p for p in (ir, vis) if p)} out, or --pairs",
             )
         return PairList(inputs.pairs)
     if ir is None or vis is None:
@@ -135,7 +137,11 @@ def choose_record(output: Output, shard: Shard, *, is_file: bool) -> Record | No
     from fusecli.pipeline.manifest import Record, manifest_path, read
 
     if output.resume and output.overwrite:
-        raise UsageError("--resume and --overwrite exclude each other", code="usage.resume")
+        raise UsageError(
+            "--resume and --overwrite exclude each other",
+            code="usage.resume",
+            hint="--resume keeps what is up to date, --overwrite makes everything anew",
+        )
     if is_file or output.manifest == "none":
         why = "an --out that is one file" if is_file else "--manifest none"
         needed = {"--resume": output.resume, "--checksum": output.checksum}

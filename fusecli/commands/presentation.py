@@ -77,7 +77,12 @@ class Presentation:
         for text in self.table or ("text",):
             kind = next((kind for kind in TABLES if kind == text), None)
             if kind is None:
-                raise UsageError(f"--table {text}: choose {', '.join(TABLES)}", code="usage.table")
+                near = difflib.get_close_matches(text, TABLES, n=1) or TABLES
+                raise UsageError(
+                    f"--table {text} is not one of {', '.join(TABLES)}",
+                    code="usage.table",
+                    hint=f"--table {near[0]}",
+                )
             if kind not in chosen:
                 chosen.append(kind)
         return tuple(chosen)

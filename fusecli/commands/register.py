@@ -19,7 +19,7 @@ from fusecli.commands.options import (
 )
 from fusecli.commands.resampling import Border, Fill, Interpolation
 from fusecli.errors import UsageError
-from fusecli.registration import METHODS, check_combination
+from fusecli.registration import METHODS, check_combination, check_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +40,15 @@ class Estimation:
             help=f"One of {', '.join(METHODS)}.",
         ),
     ] = "auto"
+    weights: Annotated[
+        str | None,
+        flag(
+            "Registration",
+            "--weights",
+            metavar="SPEC",
+            help="Of a trained register, for reconet and auto: file, or name in the manifest.",
+        ),
+    ] = None
     transform: Annotated[
         Literal["auto", "translation", "euclidean", "similarity", "affine", "homography", "dense"],
         flag(
@@ -122,6 +131,7 @@ def register(
     """
     reporter = talk.reporter(output.out)
     check_combination(estimation.method, estimation.transform)
+    check_weights(estimation.method, estimation.weights is not None)
     from fusecli.commands.pairing import choose_pool, choose_record, rehearse, select_pairs
     from fusecli.pipeline.planning import Target, plan
     from fusecli.pipeline.shards import Shard
@@ -143,6 +153,7 @@ def register(
         return rehearse("register", jobs, output.out, reporter)
 
     from fusecli.pipeline.aligning import Alignment
+    from fusecli.pipeline.learned import LearnedRegister
     from fusecli.pipeline.moving import Resampling
     from fusecli.pipeline.registering import RegisterRun, Rules
     from fusecli.registration.transform import load
@@ -157,6 +168,7 @@ def register(
         estimation.min_gain,
         Path(estimation.apply) if estimation.apply is not None else None,
         on_reject=estimation.on_reject,
+        learned=LearnedRegister.of(estimation.weights, estimation.fixed),
     )
     rules = Rules(
         estimation.fixed,
@@ -194,6 +206,7 @@ def _check(estimation: Estimation, results: Results, is_file: bool) -> None:
         given = {
             "--init": estimation.init is not None,
             "--method": estimation.method != "auto",
+            "--weights": estimation.weights is not None,
             "--transform": estimation.transform != "auto",
             "--per folder": estimation.per == "folder",
             "--min-gain": estimation.min_gain != 0,
@@ -203,11 +216,17 @@ def _check(estimation: Estimation, results: Results, is_file: bool) -> None:
                 raise UsageError(
                     f"{option} is about estimating, and --apply estimates nothing",
                     code="usage.register",
+                    hint=f"leave {option} out, or --apply",
                 )
         if not Path(estimation.apply).exists():
             raise UsageError(
                 f"--apply {estimation.apply} is neither a file nor a folder",
                 code="register.missing",
+                hint="fusecli register IR VIS -o OUT stores its transforms: --apply OUT/transforms",
             )
     if is_file and (results.save_mask or results.preview != "none"):
-        raise UsageError("--save-mask and --preview need a folder as --out", code="usage.register")
+        raise UsageError(
+            "--save-mask and --preview need a folder as --out",
+            code="usage.register",
+            hint="name a folder, as in -o aligned/",
+        )

@@ -202,12 +202,24 @@ def train(
     [dim]fusecli train --pairs all.csv -o runs/b -m mfeif --max-time 8h --precision bf16 --resume[/]
     """
     if run.resume and run.overwrite:
-        raise UsageError("--resume and --overwrite exclude each other", code="usage.exclusive")
+        raise UsageError(
+            "--resume and --overwrite exclude each other",
+            code="usage.exclusive",
+            hint="--resume goes on with the run, --overwrite removes it and begins anew",
+        )
     if (run.val_ir is None) != (run.val_vis is None):
-        raise UsageError("--val-ir and --val-vis belong together", code="usage.arguments")
+        raise UsageError(
+            "--val-ir and --val-vis belong together",
+            code="usage.arguments",
+            hint="--val-ir FOLDER --val-vis FOLDER; without both, --val-fraction holds pairs back",
+        )
     for kind in loop.log or ():
         if kind not in ("jsonl", "tensorboard"):
-            raise UsageError(f"--log {kind}: choose jsonl or tensorboard", code="usage.log")
+            raise UsageError(
+                f"--log {kind} is neither jsonl nor tensorboard",
+                code="usage.log",
+                hint="--log jsonl --log tensorboard writes both",
+            )
     if loop.devices is not None and "RANK" not in os.environ:
         _start_processes(loop.devices)
     models.check(run.model)

@@ -149,7 +149,11 @@ def warp(
     reporter = talk.reporter(output.out)
     drawn = recipe(misalignment.preset, misalignment.kind, magnitudes.given())
     if not math.isfinite(misalignment.noise):
-        raise UsageError(f"--noise {misalignment.noise} is not a number", code="usage.magnitude")
+        raise UsageError(
+            f"--noise {misalignment.noise} is not a number",
+            code="usage.magnitude",
+            hint="--noise 0.02 is a fiftieth of the image's range",
+        )
     from fusecli.commands.pairing import choose_pool, choose_record, rehearse
     from fusecli.pipeline.planning import Target, plan
     from fusecli.pipeline.shards import Shard
@@ -247,12 +251,25 @@ def _check(misalignment: Misalignment, results: Results, paired: bool, is_file: 
         raise UsageError(
             "a warped pair makes a test set of several folders: --out must be a folder",
             code="out.file",
+            hint="name a folder, as in -o set/, or leave VIS out",
         )
     if is_file and results.preview != "none":
-        raise UsageError("--preview needs a folder as --out", code="usage.warp")
+        raise UsageError(
+            "--preview needs a folder as --out", code="usage.warp", hint="as in -o set/"
+        )
     if not paired and misalignment.which == "vis":
-        raise UsageError("--which vis needs a visible side: give VIS", code="usage.warp")
+        raise UsageError(
+            "--which vis needs a visible side", code="usage.warp", hint="fusecli warp IR VIS -o OUT"
+        )
     if not paired and misalignment.link != "copy":
-        raise UsageError("--link is about the side that is not warped: give VIS", code="usage.warp")
+        raise UsageError(
+            "--link is about the side that is not warped, and there is none",
+            code="usage.warp",
+            hint="fusecli warp IR VIS -o OUT",
+        )
     if misalignment.crop_valid and misalignment.link != "copy":
-        raise UsageError("--crop-valid changes files that --link would share", code="usage.warp")
+        raise UsageError(
+            "--crop-valid changes files that --link would share",
+            code="usage.warp",
+            hint=f"leave --link {misalignment.link} out",
+        )

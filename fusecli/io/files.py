@@ -9,6 +9,7 @@ import fnmatch
 import glob
 import os
 import re
+import shlex
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -165,6 +166,7 @@ def _scan_folder(
             raise InputError(
                 f"cannot list folder '{here}': {error.strerror}",
                 code="read.permission" if isinstance(error, PermissionError) else "read.missing",
+                hint=f"ls -ld {shlex.quote(here)} shows what it is and who may read it",
                 details={"path": here},
             ) from None
     paths.sort()
@@ -227,6 +229,7 @@ def key_maker(pair_regex: str | None, suffix: str) -> Callable[[str], str | None
         raise UsageError(
             f"--pair-regex {pair_regex!r} is not a regular expression: {error}",
             code="pair.regex",
+            hint="what the parentheses hold is the key, as in --pair-regex '(\\d+)_'",
         ) from None
     if not pattern.groups:
         raise UsageError(

@@ -7,6 +7,7 @@ whatever is wrong with a file is one `InputError` with a reason.
 
 import io
 import os
+import shlex
 import stat
 from dataclasses import dataclass, replace
 from typing import Any
@@ -103,12 +104,16 @@ def file_bytes(path: str, max_pixels: int | None = None) -> bytes:
             return file.read()
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(
-            f"{path} does not exist", code="read.missing", details={"path": path}
+            f"{path} does not exist",
+            code="read.missing",
+            hint="relative paths start at the working directory; pwd shows it",
+            details={"path": path},
         ) from None
     except PermissionError:
         raise InputError(
             f"{path} may not be read: permission denied",
             code="read.permission",
+            hint=f"chmod u+r {shlex.quote(str(path))}",
             details={"path": path},
         ) from None
     except OSError as error:
@@ -165,7 +170,11 @@ def from_array(values: np.ndarray, name: str = "the array") -> Picture:
         pixels, alpha = _canonical(values)
         return _finish(pixels, alpha, Metadata(), "npy", None, name)
     except ValueError as error:
-        raise InputError(f"cannot use {name}: {error}", code="read.array") from None
+        raise InputError(
+            f"cannot use {name}: {error}",
+            code="read.array",
+            hint="an image is (height, width) or (height, width, channels) numbers",
+        ) from None
 
 
 def as_grey(picture: Picture, luma_ok: bool = False) -> np.ndarray:

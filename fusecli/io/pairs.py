@@ -8,6 +8,7 @@ pair when their keys are equal. Everything here is text and `os.scandir`: a mill
 import csv
 import json
 import os
+import shlex
 import sys
 import unicodedata
 from collections.abc import Iterable, Iterator
@@ -169,6 +170,7 @@ def _pair_by_order(
             f"--pair-by order needs equal counts: {len(ir.paths)} infrared and "
             f"{len(vis.paths)} visible images",
             code="pair.count",
+            hint="leave --pair-by order out, and files pair by name",
             details={"ir": len(ir.paths), "vis": len(vis.paths)},
         )
     # Only the reference names the pairs, so only its keys must differ.
@@ -265,12 +267,15 @@ def _rows(file: str) -> Iterator[tuple[int, dict[str, object]]]:
                          hint=mismatch.nearest_sibling(file)) from None  # fmt: skip
     except UnicodeDecodeError as error:
         raise InputError(
-            f"{_list_name(file)} is not UTF-8 text: {error.reason}", code="pair.list"
+            f"{_list_name(file)} is not UTF-8 text: {error.reason}",
+            code="pair.list",
+            hint=f"iconv -f latin1 -t utf-8 {shlex.quote(file)} > pairs.csv",
         ) from None
     except OSError as error:
         raise InputError(
             f"cannot read {_list_name(file)}: {error.strerror}",
             code="read.permission" if isinstance(error, PermissionError) else "read.failed",
+            hint=f"ls -ld {shlex.quote(file)} shows what it is and who may read it",
         ) from None
 
 

@@ -50,10 +50,17 @@ def parse_range(rule: str) -> tuple[str, float, float]:
         )
     low, high = float(match[1]), float(match[2])
     if not low < high or not np.isfinite(high - low):
-        raise UsageError(f"range '{rule}' is empty: {low:g} is not below {high:g}",
-                         code="range.empty")  # fmt: skip
+        raise UsageError(
+            f"range '{rule}' is empty: {low:g} is not below {high:g}",
+            code="range.empty",
+            hint="the smaller value comes first, as in 10:240",
+        )
     if kind == "percentiles" and not 0 <= low < high <= 100:
-        raise UsageError(f"range '{rule}': percentiles lie between 0 and 100", code="range.syntax")
+        raise UsageError(
+            f"range '{rule}': percentiles lie between 0 and 100",
+            code="range.syntax",
+            hint="as in p0.5:p99.5",
+        )
     return kind, low, high
 
 

@@ -92,7 +92,7 @@ def refused(path: str, error: OSError) -> InputError:
     elif isinstance(error, PermissionError) or error.errno == errno.EROFS:
         code, hint = "write.permission", "choose another folder with -o"
     else:
-        code, hint = "write.failed", None
+        code, hint = "write.failed", "choose another folder with -o"
     reason = error.strerror or str(error)
     return InputError(
         f"cannot write {path}: {reason}", code=code, hint=hint, details={"path": path}

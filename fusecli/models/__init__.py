@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from dataclasses import field as attribute
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -32,6 +32,7 @@ class Option:
         meaning: One line for `fusecli models show`.
         choices: The values allowed; empty means any of the type.
         recipe: True when only training reads it; `build` then never sees it.
+        output: True when it says what becomes of the raw output; nor does `build` see that.
     """
 
     name: str
@@ -39,6 +40,18 @@ class Option:
     meaning: str
     choices: tuple[bool | int | float | str, ...] = ()
     recipe: bool = False
+    output: bool = False
+
+
+# For networks whose authors stretch every result. Weights trained to look right without it are
+# saved with `tone=clip`, and `ModelSpec.tone` follows when they are loaded.
+TONE = Option(
+    "tone",
+    "stretch",
+    "output as the weights mean it: stretched as published, or clipped; --tone overrides",
+    ("stretch", "clip"),
+    output=True,
+)
 
 
 @dataclass(frozen=True)
@@ -132,12 +145,13 @@ class ModelSpec:
         role: `fuser` or `register`.
         input_range: Value range of the inputs and of the raw output.
         tone: What becomes of raw output: `clip` to the range, or `stretch` each image from its own
-            minimum and maximum, as the authors publish it.
+            minimum and maximum, as the authors publish it. `TONE` among the options changes it.
         multiple_of: Height and width are padded up to this (right and bottom) and cropped back.
         padding: How: `reflect` as far as the image reaches and `replicate` beyond, or `replicate`.
         min_size: Smallest height and width the network can take.
-        tiling: `exact` when a tile with its halo equals the whole image, `approximate` when tiles
-            are blended, `never` when a global statistic forbids it.
+        tiling: `exact` when a tile with its halo equals the whole image; `passes` when it does
+            once what `ops.whole_image` measures was gathered in passes over all tiles;
+            `approximate` when tiles are blended; `never` when none of these will do.
         halo: Options to the pixels of context that a tile needs on each side.
         stride: Tile corners lie on multiples of this, so that pooling grids agree.
         memory: Bytes for each pixel that a float32 run takes at its peak, measured on a CPU.
@@ -162,7 +176,7 @@ class ModelSpec:
     multiple_of: int = 1
     padding: Literal["reflect", "replicate"] = "reflect"
     min_size: int = 1
-    tiling: Literal["exact", "approximate", "never"] = "never"
+    tiling: Literal["exact", "passes", "approximate", "never"] = "never"
     halo: Callable[[Mapping[str, Any]], int] = no_context
     stride: int = 1
     memory: int = 4096
@@ -177,9 +191,13 @@ class ModelSpec:
         return {option.name: option.default for option in self.options}
 
     def network(self, options: Mapping[str, Any]) -> nn.Module:
-        """Build the untrained network, leaving out the options that only training reads."""
-        recipe = {option.name for option in self.options if option.recipe}
-        return self.build(**{k: v for k, v in options.items() if k not in recipe})
+        """Build the untrained network, leaving out the options that are not its own."""
+        others = {option.name for option in self.options if option.recipe or option.output}
+        return self.build(**{k: v for k, v in options.items() if k not in others})
+
+    def toned(self, options: Mapping[str, Any]) -> ModelSpec:
+        """Return the same with the tone that these options ask for, where they do."""
+        return replace(self, tone=options.get(TONE.name, self.tone))
 
 
 def names() -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """What ReCoNet's two registers share: their inputs, the way to a field, the recipe."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -109,13 +109,44 @@ def canny_edges(image: Tensor) -> Tensor:
     return strength * (strength > highest.gather(1, sector))
 
 
-def field_terms(field: Tensor, moved: Tensor, sample: Sample) -> dict[str, Tensor]:
-    """Return the terms of a field that should bring the visible image onto the infrared one.
+class Roles(NamedTuple):
+    """Who is brought onto whom, (B, 1, H, W) each.
+
+    Args:
+        moving: As the register sees it, displaced.
+        fixed: What it should lie on.
+        undisplaced: The moving image where it should come to lie.
+    """
+
+    moving: Tensor
+    fixed: Tensor
+    undisplaced: Tensor
+
+
+def roles(sample: Sample) -> Roles:
+    """Return the roles of the images in each crop.
+
+    The visible image moves, as in the paper. With the option `moves=either` it does so in the
+    first, third, ... crop only; in the others the infrared image was displaced in the same way
+    and must be read at the same places. Crops are numbered at random, so roles are too.
+    """
+    visible = Roles(sample.vis, sample.ir, sample.vis_true)
+    if sample.options["moves"] == "visible":
+        return visible
+    infrared = Roles(sample.ir_true, sample.vis_true, sample.ir)
+    first = torch.arange(len(sample.vis), device=sample.vis.device).view(-1, 1, 1, 1) % 2 == 0
+    return Roles(*(torch.where(first, v, i) for v, i in zip(visible, infrared, strict=True)))
+
+
+def field_terms(
+    field: Tensor, moved: Tensor, undisplaced: Tensor, sample: Sample
+) -> dict[str, Tensor]:
+    """Return the terms of a field that should bring one image onto the other.
 
     `field` is the squared distance from the true displacement (zero where nothing was displaced),
     `smooth` the total variation; both are means over pixels, in units of half the image's extent
-    unless the option `field_units` says pixels. `edges` compares the moved image with the true
-    one, and belongs to the authors' later code.
+    unless the option `field_units` says pixels. `edges` compares the moved image with itself where
+    it was not displaced, and belongs to the authors' later code.
 
     The unit decides the balance, because one term is squared and the other is not: normalised,
     `smooth` outweighs displacements of a pixel or two and the register stays still; in pixels it
@@ -129,14 +160,15 @@ def field_terms(field: Tensor, moved: Tensor, sample: Sample) -> dict[str, Tenso
     return {
         "field": (field - truth).square().sum(1).mean(),
         "smooth": field.diff(dim=-1).abs().sum(1).mean() + field.diff(dim=-2).abs().sum(1).mean(),
-        "edges": F.mse_loss(sobel_edges(moved), sobel_edges(sample.vis_true)),
+        "edges": F.mse_loss(sobel_edges(moved), sobel_edges(undisplaced)),
     }
 
 
 def registration_loss(network: nn.Module, sample: Sample) -> dict[str, Tensor]:
-    """Return the terms of moving the visible image onto the infrared one."""
-    field = network(sample.vis, sample.ir)
-    return field_terms(field, resample(sample.vis, field), sample)
+    """Return the terms of moving one image onto the other."""
+    moving, fixed, undisplaced = roles(sample)
+    field = network(moving, fixed)
+    return field_terms(field, resample(moving, field), undisplaced, sample)
 
 
 # Weight of the true field against its smoothness (paper, section 4.1).
@@ -163,6 +195,13 @@ FIELD_UNITS = Option(
     "normalised",
     "unit of the field's loss terms: half the image's extent, or pixels",
     ("normalised", "pixels"),
+    recipe=True,
+)
+MOVES = Option(
+    "moves",
+    "visible",
+    "side that training displaces; a register that has seen either can move the infrared image",
+    ("visible", "either"),
     recipe=True,
 )
 LIMIT = "Finds small smooth displacements only, as it was trained on."

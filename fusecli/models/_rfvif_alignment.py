@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from fusecli.ops import full_precision
 from fusecli.ops.dynamic_conv import KERNEL_SIZES, dynamic_conv
+from fusecli.ops.whole_image import image_max, image_mean
 
 
 def impulse(size: int) -> Tensor:
@@ -32,7 +33,7 @@ class KernelGenerator(nn.Module):
         stem = F.relu(self.stem(torch.cat([vis, ir], 1)))
         kernels = []
         for branch, head, size in zip(self.branches, self.heads, KERNEL_SIZES, strict=True):
-            summary = F.relu(branch(stem)).float().mean((2, 3))
+            summary = image_mean(branch, F.relu(branch(stem)).float()).flatten(1)
             with full_precision(summary):
                 kernels.append(head(summary).reshape(*summary.shape, size, size))
         return kernels
@@ -74,7 +75,7 @@ class ChannelAttention(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Map (B, C, H, W) to (B, C, 1, 1), 0..1."""
-        pooled = features.mean((2, 3), keepdim=True), features.amax((2, 3), keepdim=True)
+        pooled = image_mean(self.squeeze, features), image_max(self.excite, features)
         mean, maximum = (self.excite(F.relu(self.squeeze(p))) for p in pooled)
         return torch.sigmoid(mean + maximum)
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from fusecli import losses
 from fusecli.models import ModelSpec, Option, Sample, Stage
 from fusecli.models._blocks import ConvBlock, magnitude
-from fusecli.models._layout import batch_norm, convolution, translate, without_prefix
+from fusecli.models._mfeif_layout import adapt
 
 SHALLOW, MIDDLE, DEEP = 32, 48, 64
 Features = tuple[Tensor, Tensor, Tensor]
@@ -296,49 +296,6 @@ def fusion_loss(network: MFEIF, sample: Sample) -> dict[str, Tensor]:
     trace = network.trace(sample.ir, sample.vis)
     terms = losses.fusion_terms(trace.fused, sample.ir, sample.vis)
     return terms | {"softmax_peak": softmax_peak(trace.weights)}
-
-
-def _published() -> dict[str, str]:
-    """Return the table of the published file, its three parts told apart by `PART/`."""
-
-    def block(theirs: str, ours: str) -> dict[str, str]:
-        return convolution(f"{theirs}.conv", f"{ours}.conv") | batch_norm(
-            f"{theirs}.bn", f"{ours}.bn"
-        )
-
-    table = block("ext/conv_1", "extractor.stem")
-    for index, path in enumerate("abc"):
-        for layer in range(3):
-            table |= block(f"ext/conv_{path}{layer + 1}", f"extractor.paths.{index}.{layer}")
-    for index in (1, 2, 3):
-        table |= convolution(f"att/conv_{index}.conv_1", f"attention.conv{index}a")
-        table |= convolution(f"att/conv_{index}.conv_2", f"attention.conv{index}b")
-    table |= convolution("att/conv_4", "attention.out")
-    for index in (1, 2, 3, 4):
-        table |= block(f"con/conv_{index}", f"decoder.d{index}")
-    return table
-
-
-LAYOUT = _published()
-
-
-def adapt(state: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Return the published dictionary of three state dicts under our keys.
-
-    The parts are `ext`, `con` and `att`, with or without `module.` before each key. The result is
-    for `variant=journal, temperature=0`.
-
-    Raises:
-        MissingError: `weights.layout`, when keys are missing or unknown.
-    """
-    flat: dict[str, Any] = {}
-    for part, content in state.items():
-        if isinstance(content, Mapping):
-            bare = without_prefix(content, "module.")
-            flat |= {f"{part}/{key}": value for key, value in bare.items()}
-        else:
-            flat[part] = content
-    return translate(flat, LAYOUT, title="MFEIF")
 
 
 def halo(options: Mapping[str, Any]) -> int:

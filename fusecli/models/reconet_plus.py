@@ -60,7 +60,7 @@ def joint_loss(network: ReCoNetPlus, sample: Sample) -> dict[str, Tensor]:
     field = network.align(sample.ir, sample.vis)
     moved = resample(sample.vis, field)
     terms = losses.fusion_terms(network.fuser(sample.ir, moved), sample.ir, sample.vis_true)
-    return terms | _register.field_terms(field, moved, sample)
+    return terms | _register.field_terms(field, moved, sample.vis_true, sample)
 
 
 # Weight of fusing against registering (paper, section 4.1).

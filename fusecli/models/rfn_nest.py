@@ -1,8 +1,8 @@
 """RFN-Nest: a nest-connected auto-encoder whose features are fused by one residual network a scale.
 
 Trained in two stages: the auto-encoder learns to reproduce single images, then the fusion
-networks learn to merge its features while it is frozen. Images are 0..255 here, the output is
-only meaningful after each image was stretched to its own minimum and maximum.
+networks learn to merge its features while it is frozen. Images are 0..255 here. With the paper's
+loss the output only means something after each image was stretched to its own minimum and maximum.
 """
 
 from collections.abc import Mapping
@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from fusecli import losses
 from fusecli.errors import UsageError
-from fusecli.models import ModelSpec, Option, Sample, Stage
-from fusecli.models._layout import convolution, translate
+from fusecli.models import TONE, ModelSpec, Option, Sample, Stage
+from fusecli.models._rfn_nest_layout import adapt
 
 PEAK = 255.0
 CHANNELS = (64, 112, 160, 208)  # of the features at scale 1, 1/2, 1/4, 1/8
@@ -271,53 +271,6 @@ def multiscale_ssim(a: Tensor, b: Tensor) -> Tensor:
     return result * last ** (MULTISCALE_WEIGHTS[-1] * (len(MULTISCALE_WEIGHTS) - 1))
 
 
-def _published_block(theirs: str, ours: str) -> dict[str, str]:
-    """Return the rows of one `block`."""
-    return {
-        key: value
-        for index in (0, 1)
-        for key, value in convolution(
-            f"{theirs}.denseblock.{index}.conv2d", f"{ours}.{index}.conv"
-        ).items()
-    }
-
-
-def _published() -> dict[str, str]:
-    """Return the table of the two published files together; they share no key."""
-    table = convolution("conv0.conv2d", "encoder.conv0.conv")
-    for scale in (1, 2, 3, 4):
-        table |= _published_block(f"DB{scale}_0", f"encoder.e{scale}")
-    for node in ("11", "21", "31", "12", "22", "13"):
-        table |= _published_block(f"DB{node[0]}_{node[1]}", f"decoder.d{node}")
-    table |= convolution("conv_out.conv2d", "decoder.out.conv")
-    names = {
-        "conv_ir": "conv1",
-        "conv_vi": "conv2",
-        "bottelblock.0": "conv3",
-        "bottelblock.1": "conv4",
-        "bottelblock.2": "conv5",
-        "conv_fusion": "conv6",
-    }
-    for scale in range(4):
-        for theirs, ours in names.items():
-            theirs = f"fusion_block{scale + 1}.{theirs}.conv2d"
-            table |= convolution(theirs, f"fusion.{scale}.{ours}.conv")
-    return table
-
-
-LAYOUT = _published()
-
-
-def adapt(state: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Return the two published state dicts, given merged into one, under our keys.
-
-    Raises:
-        MissingError: `weights.layout`, when keys are missing (one of the two files, for example)
-            or unknown.
-    """
-    return translate(state, LAYOUT, title="RFN-Nest (auto-encoder and fusion files together)")
-
-
 def halo(options: Mapping[str, Any]) -> int:
     """Return the farthest pixel that an output pixel depends on: 53, over all pooling phases."""
     return 53
@@ -362,6 +315,7 @@ SPEC = ModelSpec(
         ),
         Option("w_ir", 6.0, "share of the infrared features in the feature terms", recipe=True),
         Option("w_vis", 3.0, "share of the visible features in the feature terms", recipe=True),
+        TONE,
     ),
     stages=(
         # The paper's two epochs are passes over 80,000 images: 40,000 steps.
@@ -396,8 +350,8 @@ SPEC = ModelSpec(
     full_precision=("encoder.conv0", "decoder.d13.1", "decoder.out"),
     adapt=adapt,
     limits=(
-        "Each result is stretched to its own minimum and maximum: flat scenes show noise, and the "
-        "brightness of a video may pump.",
+        "As published, each result is stretched to its own minimum and maximum: flat scenes show "
+        "noise, and the brightness of a video may pump. Weights with tone=clip need none of it.",
         "Images must be registered.",
         "The recipe's two epochs are meant for 80,000 pairs; with fewer, train with --steps 40000.",
     ),

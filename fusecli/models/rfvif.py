@@ -297,6 +297,19 @@ def training_facts(options: Mapping[str, Any]) -> dict[str, str]:
     return {"Perceptual features": perceptual.describe(options["perceptual"])}
 
 
+def halo(options: Mapping[str, Any]) -> int:
+    """Return the reach, once kernels and channel attention of the whole image are known.
+
+    Counted in pixels of the image along the path through all levels: on the way down the blocks
+    (4 each), the halving and its modulation; at an eighth the alignment (3 a block), the mask, the
+    mixing and the refinement; then pyramid, join and tail, and the head.
+    """
+    down = sum((4 * blocks + 1 + 4 * 2) * 2**level for level, blocks in enumerate(BLOCKS))
+    coarse = 8 * (3 * options["alignment_blocks"] + 3 + 1 + options["window"] // 2)
+    up = 4 * 2 + 2 * (2 + 2 * TAIL_BLOCKS) + 3
+    return down + coarse + up + 7  # which pixel of a coarse one it is
+
+
 SPEC = ModelSpec(
     title="RFVIF",
     paper="H. Li, J. Zhao, J. Li, Z. Yu, G. Lu: Feature dynamic alignment and refinement for "
@@ -339,13 +352,16 @@ SPEC = ModelSpec(
     ),
     multiple_of=8,
     padding="replicate",
+    tiling="passes",
+    halo=halo,
+    stride=8,
     training_facts=training_facts,
     memory=3000,
     full_precision=("join", "tail", "head"),
     limits=(
         "Displacements beyond about 8 pixels, rotation and scale are not made up for.",
         "The result is on the grid of the visible image.",
-        "The kernels depend on the whole image: it cannot be tiled.",
+        "The kernels depend on the whole image: tiles take four passes.",
         "No code was published: widths and several layers are this project's choice.",
     ),
 )

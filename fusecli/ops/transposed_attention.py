@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from fusecli.ops import choose, full_precision
+from fusecli.ops.whole_image import whole_image
 
 PIXELS = 2048  # of one strip on a CPU
 
@@ -37,7 +38,8 @@ def transposed_attention(
     Source:
         Zamir et al., Restormer, CVPR 2022.
     """
-    mixing = attention(moments(q, k), temperature, weight)
+    products, of_q, of_k = whole_image(temperature, moments, q, k)
+    mixing = attention((products, of_q, of_k), temperature, weight)
     batch, channels, height, width = v.shape
     pixels = v.permute(0, 2, 3, 1).reshape(batch, height * width, channels)
     mixed = torch.matmul(pixels, mixing.mT.to(pixels.dtype))

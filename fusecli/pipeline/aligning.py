@@ -15,6 +15,7 @@ import torch
 from fusecli.errors import InputError
 from fusecli.io import images
 from fusecli.io.images import Picture
+from fusecli.pipeline.learned import LearnedRegister
 from fusecli.pipeline.moving import Resampling, move, soft_edge
 from fusecli.registration import score
 from fusecli.registration.estimate import Estimate, estimate
@@ -39,6 +40,7 @@ class Alignment:
         stored: A transform file, or a folder of them by key: nothing is estimated then.
         rig: The one transform of a fixed rig, already estimated.
         on_reject: `identity` passes a refused pair on as it is, `fail` makes it a failure.
+        learned: The register of the method `reconet`; with `auto` it is one more try.
     """
 
     method: str = "auto"
@@ -49,6 +51,7 @@ class Alignment:
     stored: Path | None = None
     rig: Transform | None = None
     on_reject: Literal["fail", "identity"] = "fail"
+    learned: LearnedRegister | None = None
 
     def of(self, key: str, fixed: np.ndarray, moving: np.ndarray) -> Transform:
         """Return the transform of one pair.
@@ -67,18 +70,29 @@ class Alignment:
         if self.rig is not None:
             check_sizes(self.rig, fixed.shape, moving.shape)
             return self._checked(_renamed(self.rig, key), "the camera rig could not be registered")
-        found = estimate(
+        found = self.estimate(fixed, moving, self.transform)
+        return self._checked(as_transform(found, key, fixed.shape, moving.shape), found.refusal)
+
+    def estimate(self, fixed: np.ndarray, moving: np.ndarray, transform: str) -> Estimate:
+        """Return what the method finds for one pair, accepted or not.
+
+        Args:
+            fixed: As in `of`.
+            moving: As in `of`.
+            transform: One of `registration.TRANSFORMS`.
+        """
+        return estimate(
             fixed.astype(np.float32, copy=False),
             moving.astype(np.float32, copy=False),
             method=self.method,
-            transform=self.transform,
-            start=self.start_for(fixed.shape, moving.shape),
+            transform=transform,
+            start=self._start_for(fixed.shape, moving.shape),
             max_side=self.max_side,
             min_gain=self.min_gain,
+            learned=self.learned,
         )
-        return self._checked(as_transform(found, key, fixed.shape, moving.shape), found.refusal)
 
-    def start_for(self, fixed: Sequence[int], moving: Sequence[int]) -> Matrix | None:
+    def _start_for(self, fixed: Sequence[int], moving: Sequence[int]) -> Matrix | None:
         """Return the matrix to begin from, for images of these sizes; None to begin anywhere."""
         if self.start is None:
             return None
@@ -92,12 +106,13 @@ class Alignment:
         plain = {
             name: value
             for name, value in vars(self).items()
-            if name not in ("stored", "rig", "start")
+            if name not in ("stored", "rig", "start", "learned")
         }
         return plain | {
             "init": self.start and self.start.document(None),
             "apply": self._digest(),
             "rig": self.rig and self.rig.document(None),
+            "register": self.learned and self.learned.sha256,
         }
 
     def _digest(self) -> str:
@@ -121,6 +136,7 @@ class Alignment:
             raise InputError(
                 f"the transform {path} points nowhere into the moving image",
                 code="register.overlap",
+                hint="estimate it again: fusecli register IR VIS -o OUT",
             )
         return _renamed(transform, key)
 

@@ -33,7 +33,11 @@ def largest_box(covered: NDArray[np.bool_]) -> Box:
                     best = (bottom - high + 1, left, high, right - left)
             stack.append((left, tall))
     if not best[2]:
-        raise InputError("the warp leaves no valid area to crop to", code="warp.empty")
+        raise InputError(
+            "the warp leaves no valid area to crop to",
+            code="warp.empty",
+            hint="--preset mild moves less; or leave --crop-valid out",
+        )
     return best
 
 

@@ -310,6 +310,7 @@ def check(
             raise CheckError(
                 f"the exported file gives {tuple(found.shape)} for {tuple(expected.shape)}",
                 code="export.specialised",
+                hint="choose --dynamic none with --size HxW, or another --format",
             )
         difference = (found.float() - expected).abs()
         largest = max(largest, float(difference.max()))

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fusecli.errors import InputError
+from fusecli.errors import InputError, UsageError
 from fusecli.models import ModelSpec
 from fusecli.pipeline.preparation import prepare
 from fusecli.pipeline.tiles import Window, rows, run_tiled
@@ -25,6 +25,7 @@ from fusecli.runtime import total_memory
 # Share of the memory that `--tile auto` gives the network. The whole and not the free memory
 # counts, so that the tiles of an image do not depend on what else is running.
 SHARE = {"cpu": 0.25, "mps": 0.25, "cuda": 0.3}
+STATISTICS = 2  # times that share for a whole image whose tiles have to be run several times
 LARGE_MEMORY = 1 << 30  # bytes for the tiles of an image that is read and written in rows
 LARGE_TILE = 1024
 
@@ -90,6 +91,9 @@ class Fuser:
         dtype: Of the activations; weights stay float32 and autocast narrows where it may.
         tone: `model`, `clip` or `stretch`.
         tiling: See `Tiling`.
+
+    Raises:
+        UsageError: Tiles of a network that cannot be tiled (`usage.tile`).
     """
 
     def __init__(
@@ -108,6 +112,12 @@ class Fuser:
         self.tone = spec.tone if tone == "model" else tone
         self.halo = spec.halo(options)
         self.tiling = tiling or Tiling()
+        if self.tiling.tile and spec.tiling == "never":
+            raise UsageError(
+                f"{spec.title} cannot be tiled: it looks at the whole image",
+                code="usage.tile",
+                hint="leave --tile out",
+            )
         self.memory = total_memory(device)
 
     @torch.inference_mode()
@@ -174,8 +184,8 @@ class Fuser:
 
     def _pieces(self, ir: Tensor, vis: Tensor) -> Tensor:
         tile = self._tile(len(ir), *ir.shape[-2:])
-        if tile is None and self.spec.tiling == "never":
-            self._check_memory(ir)
+        if tile is None and ir.numel() * self.spec.memory > self.memory:
+            raise self._too_large(ir)  # the system would kill the whole process
         while True:
             try:
                 if tile is None:
@@ -188,6 +198,7 @@ class Fuser:
                     halo=self._halo(),
                     stride=self.spec.stride,
                     blend=self.spec.tiling == "approximate",
+                    passes=self.spec.tiling == "passes",
                 )
             except torch.cuda.OutOfMemoryError:
                 torch.cuda.empty_cache()
@@ -200,13 +211,10 @@ class Fuser:
         tile = self.tiling.tile
         if tile is None:
             budget = SHARE.get(self.device.type, 0.25) * self.memory
-            fits = batch * height * width * self.spec.memory <= budget
+            largest = budget * (STATISTICS if self.spec.tiling == "passes" else 1)
+            fits = batch * height * width * self.spec.memory <= largest
             return None if fits or self.spec.tiling == "never" else self._edge(budget, batch)
         return None if not tile or max(height, width) <= tile else tile
-
-    def _check_memory(self, ir: Tensor) -> None:
-        if ir.numel() * self.spec.memory > self.memory:  # the system would kill the whole process
-            raise self._too_large(ir)
 
     def _padded(self, ir: Tensor, vis: Tensor) -> Tensor:
         height, width = ir.shape[-2:]
@@ -225,7 +233,9 @@ class Fuser:
         return InputError(
             f"{self.spec.title} cannot fuse {width}x{height} pixels in the memory of {self.device}",
             code="model.memory",
-            hint="use --device cpu or a model that can be tiled (fusecli models list)",
+            hint="use --device cpu or a model that can be tiled (fusecli models list)"
+            if self.tiling.tile != 0 or self.spec.tiling == "never"
+            else "leave --tile off out: tiles take a bounded part of the memory",
         )
 
 

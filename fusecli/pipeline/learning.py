@@ -38,6 +38,7 @@ class Learner:
             raise UsageError(
                 f"stage {stage.name} trains {', '.join(stage.trains)}: no parameter is called so",
                 code="train.stage",
+                hint="correct Stage.trains in the network's file",
             )
         self.optimizer = _optimizer(stage, learning)
         self.critic = stage.critic().to(ranks.device) if stage.critic else None
@@ -200,4 +201,5 @@ def _check_finite(values: dict[str, float]) -> None:
             f"training diverged: {', '.join(bad)} became NaN or infinite",
             code="train.nonfinite",
             facts=[f"{name} = {value:g}" for name, value in values.items()],
+            hint="begin anew with a smaller --lr, or with --clip-grad 1",
         )

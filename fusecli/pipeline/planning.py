@@ -31,6 +31,7 @@ HOLDS = {
     "npy": ("uint8", "uint16", "float32"),
 }
 FIELDS = ("key", "stem", "parent", "model", "index")
+EXAMPLE = "as in --name '{key}_{model}'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +155,7 @@ def _check_template(name: str) -> None:
     try:
         parts = list(string.Formatter().parse(name))
     except ValueError as error:
-        raise UsageError(f"--name {name}: {error}", code="usage.name") from None
+        raise UsageError(f"--name {name}: {error}", code="usage.name", hint=EXAMPLE) from None
     for _, field, spec, conversion in parts:
         if field is None:
             continue
@@ -167,7 +168,7 @@ def _check_template(name: str) -> None:
     try:
         name.format(key="k", stem="s", parent="p", model="m", index=0)
     except (ValueError, IndexError, KeyError) as error:
-        raise UsageError(f"--name {name}: {error}", code="usage.name") from None
+        raise UsageError(f"--name {name}: {error}", code="usage.name", hint=EXAMPLE) from None
 
 
 def _check_inside(stem: str, key: str) -> None:
@@ -249,7 +250,11 @@ def plan(
         if not overwrite and job.out != "-" and jobs.shard.has(job.key) and outputs.exists(job.out):
             present.append(job.out)
     if not hashes:
-        raise InputError("there is nothing to do: no pair was found", code="pair.none")
+        raise InputError(
+            "there is nothing to do: no pair was found",
+            code="pair.none",
+            hint="below the first line of a --pairs list each line is a pair: ir/1.png,vis/1.png",
+        )
     if target.is_file and len(hashes) > 1:
         raise UsageError(
             f"--out {target.out} is one file, but there are {len(hashes)} pairs",

@@ -164,7 +164,9 @@ def _check_term(spec: ModelSpec, stages: list[Stage], term: str, weight: float) 
         )
     if not math.isfinite(weight) or weight < 0:
         raise UsageError(
-            f"--loss {term}={weight}: a weight is a number from 0 upwards", code="train.loss"
+            f"--loss {term}={weight}: a weight is a number from 0 upwards",
+            code="train.loss",
+            hint=f"--loss {term}=0 leaves the term out",
         )
 
 
@@ -182,11 +184,16 @@ def _check_numbers(stage: Stage, steps: int | None) -> None:
     }
     for name, number in whole.items():
         if number < 1:
-            raise UsageError(f"--{name} {number}: must be at least 1", code="train.number")
+            raise UsageError(
+                f"--{name} {number}: must be at least 1",
+                code="train.number",
+                hint=f"leave --{name} out for the recipe's own",
+            )
     if not stage.lr > 0 or stage.clip_grad < 0:
         raise UsageError(
             f"--lr {stage.lr:g} must be above 0 and --clip-grad {stage.clip_grad:g} not below it",
             code="train.number",
+            hint="--lr 1e-3 is usual; --clip-grad 0 clips nothing",
         )
     if stage.optimizer not in ("adam", "adamw"):
         raise UsageError(
@@ -247,7 +254,9 @@ def parse_weights(assignments: Mapping[str, str]) -> dict[str, float]:
             weights[term] = float(text)
         except ValueError:
             raise UsageError(
-                f"--loss {term}={text}: the weight is not a number", code="train.loss"
+                f"--loss {term}={text}: the weight is not a number",
+                code="train.loss",
+                hint=f"as in --loss {term}=0.5",
             ) from None
     return weights
 

@@ -29,7 +29,6 @@ from fusecli.pipeline.moving import Resampling, metadata_of, move_picture
 from fusecli.pipeline.outputs import stage
 from fusecli.pipeline.planning import Job, Plan
 from fusecli.pipeline.recorded import RecordedRun
-from fusecli.registration.estimate import estimate
 from fusecli.registration.rig import Rig
 from fusecli.registration.transform import Transform
 from fusecli.report import Outcome, Reporter, RunReport, Stopwatch
@@ -216,18 +215,14 @@ def estimate_rig(alignment: Alignment, fixed_side: Side, jobs: Plan) -> Transfor
         if rig is None:
             sizes = fixed.shape, moving.shape
             rig = Rig(*sizes, alignment.transform)
-        found = estimate(
-            fixed,
-            moving,
-            method=alignment.method,
-            transform=alignment.transform if rig.dense else rig.shape,
-            start=alignment.start_for(fixed.shape, moving.shape),
-            max_side=alignment.max_side,
-            min_gain=alignment.min_gain,
-        )
+        found = alignment.estimate(fixed, moving, alignment.transform if rig.dense else rig.shape)
         rig.add(found, fixed.shape, moving.shape)
     if rig is None:
-        raise InputError("there is nothing to register", code="pair.none")
+        raise InputError(
+            "there is nothing to register",
+            code="pair.none",
+            hint="name folders that hold images, or a list with a line for each pair",
+        )
     agreed = rig.agree()
     transform = as_transform(agreed, "rig", *sizes)
     details = {"pairs": rig.seen, "registered": len(rig.accepted), "refusal": agreed.refusal}

@@ -166,7 +166,11 @@ def prepare(path: Path, *, overwrite: bool) -> None:
                 old.unlink(missing_ok=True)
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"cannot write to {path}: {error}", code="write.folder") from None
+        raise InputError(
+            f"cannot write to {path}: {error}",
+            code="write.folder",
+            hint="name another place, as in -o runs/mine",
+        ) from None
 
 
 def read_state(path: Path) -> dict[str, Any] | None:

@@ -199,4 +199,8 @@ def as_failure(error: Exception, with_traceback: bool = False) -> FusecliError:
     text = f"{type(error).__name__}: {error}"
     if with_traceback:
         text = "".join(traceback.format_exception(error)).rstrip()
-    return FusecliError(f"internal error, please report: {text}", code="internal")
+    return FusecliError(
+        f"internal error: {text}",
+        code="internal",
+        hint="this is a bug of fusecli: report it with what --json prints",
+    )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from fusecli.ops.whole_image import Core, Passes
 
 
 @dataclass(frozen=True)
@@ -21,11 +24,26 @@ class Window:
     outer: tuple[int, int, int, int]
     inner: tuple[int, int, int, int]
 
+    def of(self, image: Tensor) -> Tensor:
+        """Return what the network sees of a (B, 1, H, W) image."""
+        top, bottom, left, right = self.outer
+        return image[..., top:bottom, left:right]
+
     @property
     def kept(self) -> tuple[slice, slice]:
         """The part of the network's result that is kept."""
         (top, _, left, _), (in_top, in_bottom, in_left, in_right) = self.outer, self.inner
         return slice(in_top - top, in_bottom - top), slice(in_left - left, in_right - left)
+
+    def core(self, stride: int) -> Core:
+        """Return the same, with the padding to a multiple of `stride` that ends the image."""
+
+        def grown(length: int) -> int:
+            return -(-length // stride) * stride
+
+        (top, bottom, left, right), spans = self.outer, self.kept
+        rows, columns = (slice(span.start, grown(span.stop)) for span in spans)
+        return Core(rows, columns, grown(bottom - top), grown(right - left))
 
 
 def _spans(length: int, tile: int, halo: int, stride: int) -> Iterator[tuple[int, int, int, int]]:
@@ -70,6 +88,24 @@ def _ramp(length: int, before: int, after: int, halo: int) -> Tensor:
     return weight
 
 
+def _gathered(
+    network: Callable[[Tensor, Tensor], Tensor],
+    ir: Tensor,
+    vis: Tensor,
+    tiles: Sequence[Window],
+    stride: int,
+) -> Passes:
+    """Return what a network measures over the whole image."""
+    passes = Passes()
+    while True:
+        for window in tiles:
+            with passes.gathering(window.core(stride)):
+                network(window.of(ir), window.of(vis))
+            if not passes.found:
+                return passes
+        passes.settle()
+
+
 def run_tiled(
     network: Callable[[Tensor, Tensor], Tensor],
     ir: Tensor,
@@ -79,6 +115,7 @@ def run_tiled(
     halo: int,
     stride: int = 1,
     blend: bool = False,
+    passes: bool = False,
 ) -> Tensor:
     """Apply a network tile by tile.
 
@@ -90,17 +127,21 @@ def run_tiled(
         halo: Context on each side. With `blend` neighbouring tiles overlap by twice this.
         stride: Tile corners lie on multiples of this.
         blend: Weight overlapping tiles with a smooth window instead of keeping the inner part.
+        passes: Gather what the network measures over the whole image before the tiles are kept.
 
     Returns:
         (B, 1, H, W); with `blend` off, equal to the whole image where `halo` covers the receptive
         field.
     """
     height, width = ir.shape[-2:]
+    tiles = list(windows(height, width, tile, halo, stride))
+    known = _gathered(network, ir, vis, tiles, stride) if passes else None
     fused = torch.zeros_like(ir)
     total = torch.zeros((height, width), device=ir.device) if blend else None
-    for window in windows(height, width, tile, halo, stride):
+    for window in tiles:
+        with nullcontext() if known is None else known.knowing(window.core(stride)):
+            part = network(window.of(ir), window.of(vis))
         top, bottom, left, right = window.outer
-        part = network(ir[..., top:bottom, left:right], vis[..., top:bottom, left:right])
         in_top, in_bottom, in_left, in_right = window.inner
         if total is None:
             fused[..., in_top:in_bottom, in_left:in_right] = part[(..., *window.kept)]

@@ -16,12 +16,12 @@ Importing this file imports none of them.
 
 import difflib
 
-from fusecli.errors import UsageError
+from fusecli.errors import MissingError, UsageError
 
-METHODS = ("auto", "ngf", "ecc", "mi", "phase", "feature", "flow")
+METHODS = ("auto", "ngf", "ecc", "mi", "phase", "feature", "flow", "reconet")
 TRANSFORMS = ("auto", "translation", "euclidean", "similarity", "affine", "homography", "dense")
 
-_ONLY = {"phase": ("auto", "translation"), "flow": ("auto", "dense")}
+_ONLY = {"phase": ("auto", "translation"), "flow": ("auto", "dense"), "reconet": ("auto", "dense")}
 
 
 def check_method(method: str) -> None:
@@ -53,4 +53,31 @@ def check_combination(method: str, transform: str) -> None:
             f"--method {method} cannot find a transform of the kind '{transform}'",
             code="register.transform",
             hint=f"leave --transform out, or choose {allowed[-1]}",
+        )
+
+
+def check_weights(method: str, given: bool, option: str = "--weights") -> None:
+    """Refuse a learned method without weights, and weights for a method that has no use for them.
+
+    Args:
+        method: One of `METHODS`.
+        given: Whether weights were named.
+        option: By which they are.
+
+    Raises:
+        MissingError: `weights.missing`.
+        UsageError: `register.weights`.
+    """
+    if method == "reconet" and not given:
+        raise MissingError(
+            f"reconet registers with weights of yours, named by {option}: none are shipped",
+            code="weights.missing",
+            hint="fusecli train IR VIS -o RUN -m reconet-u-register --set moves=either,"
+            f" then {option} RUN/best.safetensors",
+        )
+    if given and method not in ("auto", "reconet"):
+        raise UsageError(
+            f"{method} has no use for {option}",
+            code="register.weights",
+            hint=f"leave {option} out, or choose reconet or auto",
         )

@@ -1,7 +1,8 @@
 """One call from two images to a verified transform."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +26,11 @@ from fusecli.warping import Matrix, check_matrix, folds, grid_scaling
 
 SMALLEST = 24
 """Shortest side, in pixels, for which a registration is attempted."""
+
+Bend = Callable[[Image, Image], Image | None]
+"""Fixed image and the moving one brought near, (H, W) each, to what is left to move, (H, W, 2)."""
+
+_Bend = Callable[[Image, Image, Matrix], Image | None]
 
 _CERTAIN = 26.0
 """Significance of a search peak below which larger angles, scales and shifts are tried as well."""
@@ -114,6 +120,7 @@ def estimate(
     start: Matrix | None = None,
     max_side: int = 1024,
     min_gain: float = 0.0,
+    learned: Bend | None = None,
 ) -> Estimate:
     """Return how `moving` lies on `fixed`. The same input gives the same result.
 
@@ -125,6 +132,7 @@ def estimate(
         start: Fixed-to-moving matrix to begin from; the grids laid over each other without it.
         max_side: Longer side of the working images.
         min_gain: Rise of the agreement below which the result is refused.
+        learned: A trained register: the field of `reconet`, and a further try of `auto`.
     """
     laid = grid_scaling(fixed.shape, moving.shape)
     given = laid if start is None else start
@@ -149,7 +157,10 @@ def estimate(
         return replace(nothing, refusal=f"{method} found no correspondence")
     guess, evidence = best
     if transform in ("auto", "dense") and guess.rest is None and method != "phase":
-        guess = _bent(*small, guess, judge, insist=transform == "dense")
+        bends: dict[str, _Bend] = {} if method == "reconet" else {guess.method: _by_blocks}
+        if learned is not None:
+            bends["reconet"] = partial(_by_network, learned)
+        guess = _bent(*small, guess, judge, bends, insist=transform == "dense")
     after, before = judge.compare(guess)
     as_they_come = _Guess(origin, None, guess.shape, guess.method)
     if after < before and judge.evidence(as_they_come).confidence >= score.CONFIDENT:
@@ -179,7 +190,7 @@ def _guesses(
 ) -> Iterator[_Guess]:
     """Yield the transforms that a method offers, the best hopes first."""
     shape: str = "affine" if transform in ("auto", "dense") else transform
-    if method in ("auto", "ngf"):
+    if method in ("auto", "ngf", "reconet"):
         yield from _searched(fixed, moving, start, shape, free)
     others = tuple(classical.METHODS) if method == "auto" else (method,)
     for name in others:
@@ -235,14 +246,34 @@ def _isotropic(start: Matrix, fixed: tuple[int, ...], moving: tuple[int, ...]) -
     return matrix
 
 
-def _bent(fixed: Image, moving: Image, guess: _Guess, judge: _Judge, insist: bool) -> _Guess:
-    """Return the guess with a smooth rest where that is verified to be better, or insisted on."""
-    rest = dense.bend(fixed, moving, guess.matrix, max(fixed.shape))
-    bent = guess._replace(rest=rest, shape="dense")
-    if float(folds(torch.from_numpy(rest).permute(2, 0, 1)[None])[0]) > 0:
-        return guess
-    better, plain = judge.compare(bent, guess)
-    return bent if insist or better > plain else guess
+def _bent(
+    fixed: Image,
+    moving: Image,
+    guess: _Guess,
+    judge: _Judge,
+    bends: Mapping[str, _Bend],
+    insist: bool,
+) -> _Guess:
+    """Return the guess with the smooth rest that is verified to be best, or insisted on."""
+    best = guess
+    for name, bend in bends.items():
+        rest = bend(fixed, moving, guess.matrix)
+        if rest is None or float(folds(torch.from_numpy(rest).permute(2, 0, 1)[None])[0]) > 0:
+            continue
+        bent = guess._replace(rest=rest, shape="dense", method=name)
+        better, value = judge.compare(bent, best)
+        if better > value or (insist and best is guess):
+            best = bent
+    return best
+
+
+def _by_blocks(fixed: Image, moving: Image, matrix: Matrix) -> Image:
+    return dense.bend(fixed, moving, matrix, max(fixed.shape))
+
+
+def _by_network(learned: Bend, fixed: Image, moving: Image, matrix: Matrix) -> Image | None:
+    view, _ = look(moving, matrix, fixed.shape)
+    return learned(fixed, view)
 
 
 def _refusal(

@@ -151,7 +151,11 @@ def recipe(
                 hint="it has " + ", ".join("--" + part.replace("_", "-") for part in parts),
             )
         if not math.isfinite(value) or (name == "elastic_sigma" and value <= 0):
-            raise UsageError(f"{option} {value} is not a magnitude", code="usage.magnitude")
+            raise UsageError(
+                f"{option} {value} is not a magnitude",
+                code="usage.magnitude",
+                hint=f"leave {option} out for the preset's own",
+            )
     changes: dict[str, Any] = {
         name: 0.0 for name in (*_LINEAR, "perspective", "elastic_alpha") if name not in parts
     }
