@@ -72,7 +72,36 @@ class TestTarget:
         assert aim.min() >= 0 and aim.max() <= 1
 
 
-def test_the_last_quarter_of_a_batch_is_displaced_and_judged_in_place() -> None:
+class TestAgreement:
+    @staticmethod
+    def best(ir: Tensor, vis: Tensor) -> Tensor:
+        """Return the displacement that agrees best in each cell, (2, H / 8, W / 8) steps, x and y."""
+        found = duet.agreement(torch.cat([ir, vis], 1)).argmax(1)[0]
+        edge = 2 * duet.REACH + 1
+        return torch.stack([found % edge, found // edge]) - duet.REACH
+
+    @pytest.mark.parametrize("steps", [(0, 0), (2, 0), (0, -3), (-1, 2)])
+    def test_a_displacement_is_seen_whatever_the_sign_of_the_edges(
+        self, steps: tuple[int, int]
+    ) -> None:
+        scene = 0.5 + texture(1, 0.4)
+        dx, dy = (duet.STEP * step for step in steps)
+        moved = 1 - torch.roll(scene, (dy, dx), (-2, -1))  # and dark is bright now
+        found = self.best(moved, scene)[:, 3:-3, 3:-3]
+        assert (found == torch.tensor(steps)[:, None, None]).all()
+
+    def test_each_part_of_an_image_is_compared_on_its_own(self) -> None:
+        scene = torch.cat([0.5 + texture(1, 0.4), 0.5 + texture(2, 0.4)], -1)
+        moved = torch.cat([scene[..., :SIZE], torch.roll(scene[..., SIZE:], 8, -1)], -1)
+        across = self.best(moved, scene)[0]
+        assert (across[3:-3, :4] == 0).all()
+        assert (across[3:-3, -4:] == 2).all()
+
+    def test_without_edges_no_displacement_agrees(self) -> None:
+        assert duet.agreement(torch.cat([flat(0.3), flat(0.6)], 1)).abs().max() == 0
+
+
+def test_the_last_pairs_of_a_batch_are_displaced_and_judged_in_place() -> None:
     seen: list[Tensor] = []
 
     def network(ir: Tensor, vis: Tensor) -> Tensor:
@@ -116,6 +145,21 @@ class TestShippedWeights:
             inner = network(flat(ir), flat(vis))[..., 24:-24, 24:-24]
             assert inner.diff(dim=-1).abs().max() < 0.01, "grain in a flat scene"
             assert min(ir, vis) - 0.15 < inner.mean() < max(ir, vis) + 0.15
+
+    def test_detail_of_a_displaced_infrared_image_is_kept_out(self, network: torch.nn.Module) -> None:
+        scene = 0.5 + texture(7, 0.3)
+
+        def trace(moved: int) -> float:
+            """Return how much of infrared detail that the visible image lacks is in the result."""
+            own = texture(8, 0.15)
+            ir = torch.roll(0.5 + 0.5 * (scene - 0.5) + own, (moved, moved), (-2, -1))
+            own = torch.roll(own, (moved, moved), (-2, -1))
+            inner = (..., slice(16, -16), slice(16, -16))
+            added = (network(ir, scene) - scene)[inner]
+            return float((added * own[inner]).sum() / own[inner].square().sum())
+
+        print(trace(0), trace(8))
+        assert trace(8) < 0.5 * trace(0)
 
     def test_noise_of_a_camera_is_not_amplified_from_frame_to_frame(
         self, network: torch.nn.Module
