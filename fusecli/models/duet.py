@@ -211,7 +211,7 @@ SPEC = ModelSpec(
                 "difference": 0.4,
                 "range": 5.0,
             },
-            epochs=140,
+            epochs=112,
             batch_size=8,
             crop=96,
             lr=3e-3,
