@@ -47,7 +47,7 @@ class Session:
     def run(self, text: str) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             ["bash", "-euxo", "pipefail", "-c", text],
-            cwd=self.folder, env=self.variables, capture_output=True, text=True, timeout=300,
+            cwd=self.folder, env=self.variables, capture_output=True, text=True, timeout=900,
         )  # fmt: skip
         assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
         return done
@@ -114,16 +114,21 @@ def test_slow_commands_run_as_printed_too(page, tmp_path):
     play(page, tmp_path, SLOW)
 
 
-@pytest.mark.slow
+NEED_SETS = [
+    pytest.param(block.text, id=page.name, marks=pytest.mark.slow if SLOW in block.marks else ())
+    for page in PAGES
+    for block in blocks(page, "sh")
+    if SETS in block.marks
+]
+
+
 @pytest.mark.realdata
-@pytest.mark.parametrize("page", with_mark(SETS), ids=lambda page: page.name)
-def test_commands_for_the_picture_sets(page, tmp_path, data_dir):
+@pytest.mark.parametrize("text", NEED_SETS)
+def test_commands_for_the_picture_sets(text, tmp_path, data_dir):
     (tmp_path / "shared").mkdir()
     (tmp_path / "shared" / "data").symlink_to(data_dir)
     with session(tmp_path / "work") as shell:
-        for block in blocks(page, "sh"):
-            if SETS in block.marks:
-                shell.run(block.text)
+        shell.run(text)
 
 
 @pytest.mark.golden
