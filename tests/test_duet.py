@@ -75,7 +75,7 @@ class TestTarget:
 class TestAgreement:
     @staticmethod
     def best(ir: Tensor, vis: Tensor) -> Tensor:
-        """Return the displacement that agrees best in each cell, (2, H / 8, W / 8) steps, x and y."""
+        """Return the displacement that agrees best in each cell, (2, H / 8, W / 8) steps."""
         found = duet.agreement(torch.cat([ir, vis], 1)).argmax(1)[0]
         edge = 2 * duet.REACH + 1
         return torch.stack([found % edge, found // edge]) - duet.REACH
@@ -146,7 +146,9 @@ class TestShippedWeights:
             assert inner.diff(dim=-1).abs().max() < 0.01, "grain in a flat scene"
             assert min(ir, vis) - 0.15 < inner.mean() < max(ir, vis) + 0.15
 
-    def test_detail_of_a_displaced_infrared_image_is_kept_out(self, network: torch.nn.Module) -> None:
+    def test_detail_of_a_displaced_infrared_image_is_kept_out(
+        self, network: torch.nn.Module
+    ) -> None:
         scene = 0.5 + texture(7, 0.3)
 
         def trace(moved: int) -> float:
@@ -158,7 +160,6 @@ class TestShippedWeights:
             added = (network(ir, scene) - scene)[inner]
             return float((added * own[inner]).sum() / own[inner].square().sum())
 
-        print(trace(0), trace(8))
         assert trace(8) < 0.5 * trace(0)
 
     def test_noise_of_a_camera_is_not_amplified_from_frame_to_frame(
