@@ -224,3 +224,17 @@ def test_the_margin_keeps_the_border_alive() -> None:
         assert fused.shape == ir.shape
         rims[margin] = float((fused[..., 0, 16] - fused[..., 20, 16]).abs())
     assert rims[8] < 0.05 < rims[0]
+
+
+@pytest.mark.parametrize("variant", ["journal", "conference"])
+def test_settling_leaves_the_norms_alone(variant: str) -> None:
+    network = mfeif.MFEIF(variant)
+    norms = {
+        f"{name}.{kind}"
+        for name, module in network.named_modules()
+        if isinstance(module, torch.nn.BatchNorm2d)
+        for kind in ("weight", "bias")
+    }
+    everything = {name for name, _ in network.named_parameters()}
+    assert norms
+    assert {name for name in everything if name.startswith(mfeif.UNNORMED)} == everything - norms
