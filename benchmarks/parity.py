@@ -10,8 +10,8 @@ on whole images, on crops with odd sides, on several pairs in one batch and in t
 picture of all sets. What lies beyond its limit is marked, and the exit status is 1.
 
 All of it takes hours on a small machine: without `--side` and `--pairs` a few pairs of each set are
-seen, and by the wide networks only the middle of them; 0 is all there is. Infrared of another size
-is resampled to the visible grid, and a pair too small for a network is left out.
+seen, and only the middle of them; 0 is all there is. Infrared of another size is resampled to the
+visible grid, and a pair too small for a network is left out.
 """
 
 import argparse
@@ -40,8 +40,8 @@ from fusecli.runtime import DTYPES, Runtime
 SETS = "tno-test,roadscene-test,misaligned-dev,vifb-dev,hard-dev"
 LIMITS = {"fp32": (1, 0.05), "bf16": (2, 0.3)}  # grey levels: largest, mean
 LIGHT = ("duet", "reconet")
-PAIRS, SIDE = 3, 160  # what is seen unless told otherwise; of the side light networks see all
-BATCH, BATCH_SIDE = 3, 97
+PAIRS, SIDE, LIGHT_SIDE = 2, 128, 320  # what is seen of each set unless told otherwise
+BATCH, BATCH_SIDE = 2, 97
 TILE = 96
 CPU = torch.device("cpu")
 
@@ -231,7 +231,7 @@ def rows(
             loaded = checkpoint.load(name)
             able = [p for p in everything if min(p[0].shape[-2:]) >= loaded.spec.min_size + 2]
             pairs = some(able, PAIRS if count is None else count)
-            edge = (0 if name in LIGHT else SIDE) if side is None else side
+            edge = (LIGHT_SIDE if name in LIGHT else SIDE) if side is None else side
             edge = edge or max(max(pair[0].shape) for pair in pairs)
             found = measure(
                 loaded, precisions(loaded, wanted), [cut(pair, edge, edge) for pair in pairs]

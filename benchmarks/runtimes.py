@@ -1,6 +1,7 @@
 """Compare exported networks with torch in ONNX Runtime and OpenVINO, at a size and batch of choice.
 
-    python benchmarks/runtimes.py [-m rfvif] [--weights FILE] [--size 481x639] [--batch 3]
+    python -m benchmarks.runtimes [-m rfvif] [--weights FILE] [--size 481x639] [--batch 3]
+                                  [--runtime onnxruntime]
 
 Each network is exported as `fusecli export NAME -o NAME.onnx` does it, which passes the checks of
 small sizes; then this size, odd both ways unless asked otherwise, is run in all three. Differences
@@ -59,15 +60,20 @@ def load(name: str, weights: str | None) -> checkpoint.Loaded:
         return checkpoint.load(name, "random")
 
 
-def row(loaded: checkpoint.Loaded, pair: list[np.ndarray], folder: Path) -> str:
+RUNTIMES = {"onnxruntime": in_onnxruntime, "openvino": in_openvino}
+
+
+def row(
+    loaded: checkpoint.Loaded, pair: list[np.ndarray], folder: Path, runtimes: list[str]
+) -> str:
     """Return one row: size of the file and differences from torch."""
     path = folder / f"{loaded.model}.onnx"
     export(loaded, path, ExportOptions("onnx"))
     with torch.inference_mode():
         expected = Deployable(loaded).eval()(*map(torch.from_numpy, pair)).numpy()
     columns = []
-    for load_into in (in_onnxruntime, in_openvino):  # in turn: each keeps what it allocated
-        difference = np.abs(load_into(path)(*pair) - expected)
+    for name in runtimes:  # in turn: each keeps what it allocated
+        difference = np.abs(RUNTIMES[name](path)(*pair) - expected)
         columns.append(f"{difference.max():.0e} ({difference.mean():.0e})")
     weights = Path(loaded.label).stem
     size = f"{path.stat().st_size / 2**20:.1f}"
@@ -81,12 +87,14 @@ def main() -> None:
     parser.add_argument("--weights", help="for a single model; otherwise each model's own")
     parser.add_argument("--size", default="481x639", help="HEIGHTxWIDTH")
     parser.add_argument("--batch", type=int, default=3)
+    parser.add_argument("--runtime", action="append", choices=RUNTIMES, help="all unless named")
     given = parser.parse_args()
+    runtimes = given.runtime or [*RUNTIMES]
     pair = scenes(given.batch, *map(int, given.size.split("x")))
-    print("| model | weights | MiB | ONNX Runtime | OpenVINO |\n|---|---|---|---|---|")
+    print(f"| model | weights | MiB | {' | '.join(runtimes)} |\n{'|---' * (3 + len(runtimes))}|")
     with tempfile.TemporaryDirectory() as folder:
         for name in given.model or models.fusers():
-            print(row(load(name, given.weights), pair, Path(folder)), flush=True)
+            print(row(load(name, given.weights), pair, Path(folder), runtimes), flush=True)
 
 
 if __name__ == "__main__":

@@ -311,7 +311,7 @@ def _prepared(
 ) -> Fuser:
     runtime = Runtime.resolve(device, precision, "1")
     loaded = checkpoint.load(model, weights, seed=seed)
-    runtime, _ = runtime.settled(against_bf16(loaded))
+    runtime, _ = runtime.settled(against_bf16(loaded, tone))
     return Fuser(
         loaded.network,
         loaded.spec,

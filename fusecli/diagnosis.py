@@ -273,8 +273,8 @@ def weights() -> Iterator[Finding]:
     for entry in entries:
         try:
             checkpoint.verify(entry)
-            size = f"{entry.bytes / 1e6:.1f} MB"
-            yield Finding("weights", entry.name, "ok", f"{size}, {entry.licence or 'no licence'}")
+            terms = (entry.licence or "no licence").partition(" (")[0]  # why is on the card
+            yield Finding("weights", entry.name, "ok", f"{entry.bytes / 1000:,.0f} kB, {terms}")
         except MissingError as error:
             yield _of_error("weights", entry.name, error)
     if PROBE_MODEL not in {entry.name for entry in entries}:

@@ -110,7 +110,7 @@ def _results(page: Page) -> str:
     legend = f"Means over {len(page.board.keys)} pairs."
     if len(page.board.methods) > 1:
         legend += ' <span class="best">Best</span>'
-        legend += ', <span class="second">second best</span>' if len(page.board.methods) > 2 else ""
+        legend += ' <span class="second">second best</span>' if len(page.board.methods) > 2 else ""
     parts.append(f'<p class="note">{legend}</p>')
     broken = [sentence for sentence, held in page.checks if not held]
     parts += [f'<p class="check broken">✗ {escape(sentence)}</p>' for sentence in broken]

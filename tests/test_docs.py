@@ -1,10 +1,9 @@
 """Every command and every piece of Python in the documentation works as printed.
 
-A page is a session: its `sh` blocks run one after the other in one folder. That holds the pairs
-`ir/` and `vis/`, the same under a camera's names in `flir/` and `rgb/`, the infrared images
-displaced in `moved/`, and `tests/data` of this repository. A comment directly above a block
-changes that: `<!-- shown, not run: REASON -->`, `<!-- slow -->`, or `<!-- with the files above
--->`: in a fusecli that has the files which the page prints.
+A page is a session: its `sh` blocks run one after the other in one shell, in a folder that holds
+the pairs `ir/` and `vis/`, the same under a camera's names in `flir/` and `rgb/`, and the infrared
+images displaced in `moved/`. The README begins with less, with `tests/data` of this repository.
+What a block needs beyond that is said by the comment above it, see `pages.py`.
 """
 
 import os
@@ -21,51 +20,25 @@ from pathlib import Path
 import pytest
 import served
 import typer
+from pages import ADDED, AUTHORS, FENCED, PAGES, ROOT, SETS, SLOW, blocks
 
 import fusecli
 from fusecli import models
 from fusecli.cli import app, run
 from fusecli.io import images
 
-ROOT = Path(__file__).parents[1]
 DATA = ROOT / "tests" / "data"
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-FENCED = re.compile(
-    r"(?:<!--\s*(?P<mark>[^>]*?)\s*-->\n)?^```(?P<language>\w+)\n(?P<text>.*?)^```$",
-    re.MULTILINE | re.DOTALL,
-)
-ADDED = "with the files above"
-MARKS = {"", "slow", ADDED, f"slow, {ADDED}"}
+PACKAGE = Path(fusecli.__file__).parent
+# where the authors' repositories keep what the reference folder has under other names
+PUBLISHED = {
+    "reconet_v0_params.pth": "archive/params.pth",
+    "reconet_m-register.ckpt": "exp/test_register/weights/m-register.ckpt",
+    "mfeif_default.pth": "weights/default.pth",
+}
 TWO_COMMANDS = (
     "pip install -c constraints.txt . && fusecli fuse tests/data/ir tests/data/vis -o out/",
     "pip install -c constraints.txt '.[test]' && pytest",
 )
-
-
-@dataclass(frozen=True)
-class Block:
-    language: str
-    text: str
-    mark: str
-
-    @property
-    def shown_only(self) -> bool:
-        return self.mark.startswith("shown, not run: ")
-
-    @property
-    def file(self) -> str | None:
-        """The path in a first line such as `# fusecli/models/blend.py`."""
-        found = re.match(r"# (fusecli/\S+\.py)\n", self.text)
-        return found[1] if found else None
-
-
-def blocks(page: Path, language: str) -> list[Block]:
-    found = [
-        Block(m["language"], m["text"], m["mark"] or "")
-        for m in FENCED.finditer(page.read_text("utf-8"))
-    ]
-    assert {b.mark for b in found if not b.shown_only} <= MARKS, f"unknown mark in {page.name}"
-    return [b for b in found if b.language == language]
 
 
 @dataclass(frozen=True)
@@ -75,10 +48,10 @@ class Session:
 
     def run(self, text: str) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", text],
+            ["bash", "-euxo", "pipefail", "-c", text],
             cwd=self.folder, env=self.variables, capture_output=True, text=True, timeout=300,
         )  # fmt: skip
-        assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
+        assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
         return done
 
 
@@ -93,15 +66,13 @@ def fill(folder: Path) -> None:
             for place in [f"moved/{number:04d}.png"] if other == "moved" else places:
                 (folder / place).parent.mkdir(parents=True, exist_ok=True)
                 (folder / place).write_bytes(images.encode(seen, format="png"))
-    shutil.copytree(DATA, folder / "tests" / "data")
 
 
 @contextmanager
-def session(folder: Path, package: Path) -> Iterator[Session]:
-    """Make a folder with pairs, where `fusecli` and `python` are those under test."""
-    fill(folder)
+def session(folder: Path, package: Path = PACKAGE) -> Iterator[Session]:
+    """Make a folder where `fusecli` and `python` are those under test."""
     programs = folder / ".bin"
-    programs.mkdir()
+    programs.mkdir(parents=True)
     python = programs / "python"  # a link would lose the packages of a virtual environment
     python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n', "utf-8")
     python.chmod(0o755)
@@ -116,20 +87,57 @@ def session(folder: Path, package: Path) -> Iterator[Session]:
         yield Session(folder, variables)
 
 
+def play(page: Path, folder: Path, *marks: str) -> None:
+    """Run the blocks of a page that need no more than `marks`."""
+    todo = [block.text for block in blocks(page, "sh") if block.marks <= set(marks)]
+    if not todo:
+        return
+    place = folder / "work"
+    if page.name == "README.md":
+        shutil.copytree(DATA, place / "tests" / "data")
+    else:
+        fill(place)
+    with session(place) as shell:
+        shell.run("\n".join(todo))
+
+
+def with_mark(mark: str) -> list[Path]:
+    return [page for page in PAGES if any(mark in block.marks for block in blocks(page, "sh"))]
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_run_as_printed(page, tmp_path):
-    if todo := [block for block in blocks(page, "sh") if not block.mark]:
-        with session(tmp_path, Path(fusecli.__file__).parent) as shell:
-            for block in todo:
-                shell.run(block.text)
+    play(page, tmp_path)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", with_mark(SLOW), ids=lambda page: page.name)
 def test_slow_commands_run_as_printed_too(page, tmp_path):
-    if todo := [block for block in blocks(page, "sh") if block.mark in ("", "slow")]:
-        with session(tmp_path, Path(fusecli.__file__).parent) as shell:
-            for block in todo:
+    play(page, tmp_path, SLOW)
+
+
+@pytest.mark.slow
+@pytest.mark.realdata
+@pytest.mark.parametrize("page", with_mark(SETS), ids=lambda page: page.name)
+def test_commands_for_the_picture_sets(page, tmp_path, data_dir):
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared" / "data").symlink_to(data_dir)
+    with session(tmp_path / "work") as shell:
+        for block in blocks(page, "sh"):
+            if SETS in block.marks:
+                shell.run(block.text)
+
+
+@pytest.mark.golden
+@pytest.mark.parametrize("page", with_mark(AUTHORS), ids=lambda page: page.name)
+def test_commands_for_the_files_of_the_authors(page, tmp_path, reference_dir):
+    fill(tmp_path)
+    for file, place in PUBLISHED.items():
+        (tmp_path / place).parent.mkdir(parents=True)
+        shutil.copyfile(reference_dir / "checkpoints" / file, tmp_path / place)
+    with session(tmp_path) as shell:
+        for block in blocks(page, "sh"):
+            if AUTHORS in block.marks:
                 shell.run(block.text)
 
 
@@ -141,33 +149,6 @@ def test_python_runs_as_printed(page, tmp_path, monkeypatch):
     for block in blocks(page, "python"):
         if not block.mark and block.file is None:
             exec(compile(block.text, page.name, "exec"), names)
-
-
-def options_of(command: typer.core.TyperCommand) -> set[str]:
-    return {
-        name
-        for parameter in command.params
-        for name in (*parameter.opts, *parameter.secondary_opts, "--help")
-    }
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_command_and_option_that_is_shown_exists(page):
-    commands = typer.main.get_command(app).commands
-    for block in blocks(page, "sh"):
-        for line in block.text.replace("\\\n", " ").splitlines():
-            line = line.split("  #")[0]
-            for part in re.split(r"&&|\||;|'|\bdo\b", line):
-                words = part.split()
-                if words[:1] != ["fusecli"] or len(words) == 1:
-                    continue
-                name, *rest = words[1:]
-                assert name in commands, f"{page.name}: {line}"
-                command = commands[name]
-                if nested := getattr(command, "commands", None):
-                    command = nested[rest[0]]
-                used = {w.split("=")[0] for w in rest if re.match(r"--?[a-z]", w)}
-                assert used <= options_of(command), f"{page.name}: {line}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -311,18 +292,19 @@ def extended(tmp_path_factory) -> Iterator[Session]:
             assert not place.exists(), f"{block.file} exists: a new file was promised"
             place.write_text(block.text, "utf-8")
     (folder / "work").mkdir()
+    fill(folder / "work")
     with session(folder / "work", package) as shell:
         yield shell
 
 
 def test_printed_files_need_no_other_line(extended):
     for block in blocks(ADDING, "sh"):
-        if block.mark == ADDED:
+        if block.marks == {ADDED}:
             extended.run(block.text)
 
 
 @pytest.mark.slow
 def test_printed_files_need_no_other_line_for_slow_commands_either(extended):
     for block in blocks(ADDING, "sh"):
-        if block.mark.endswith(ADDED):
+        if ADDED in block.marks:
             extended.run(block.text.replace("runs/", "slow-runs/").replace("blended/", "slow/"))

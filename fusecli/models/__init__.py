@@ -155,8 +155,9 @@ class ModelSpec:
         halo: Options to the pixels of context that a tile needs on each side.
         stride: Tile corners lie on multiples of this, so that pooling grids agree.
         memory: Bytes for each pixel that a float32 run takes at its peak, measured on a CPU.
-        full_precision: Modules of one input that compute in float32 under bf16 and fp16 too: the
-            last layers, where rounding shows most and which cost least.
+        full_precision: Modules (or lists of them) that compute in float32 under bf16 and fp16 too:
+            the first layers, because 8 bits are too few for the images, and the last ones, whose
+            rounding shows. They cost little.
         safe_in_bf16: Whether bf16 with the shipped weights was measured, on CPUs, to stay within
             2 grey levels of float32 everywhere and 0.3 on average.
         adapt: Published state dict to our keys, for `models convert`; strict about every key.

@@ -390,7 +390,8 @@ SPEC = ModelSpec(
     tiling="exact",
     halo=halo,
     memory=2700,
-    full_precision=("decoder.d3", "decoder.d4"),
+    full_precision=("extractor.stem", "decoder.d3", "decoder.d4"),
+    safe_in_bf16=True,
     adapt=adapt,
     limits=(
         "Images must be registered.",

@@ -348,6 +348,7 @@ SPEC = ModelSpec(
     stride=8,
     memory=5100,
     full_precision=("encoder.conv0", "decoder.d13.1", "decoder.out"),
+    safe_in_bf16=True,
     adapt=adapt,
     limits=(
         "As published, each result is stretched to its own minimum and maximum: flat scenes show "

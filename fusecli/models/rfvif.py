@@ -357,7 +357,11 @@ SPEC = ModelSpec(
     stride=8,
     training_facts=training_facts,
     memory=3000,
-    full_precision=("join", "tail", "head"),
+    full_precision=(
+        *(f"branch_{side}.0.0.{layer}" for side in ("vis", "ir") for layer in ("a3", "a5", "skip")),
+        *("masks", "across", "refinement", "pyramid", "join", "tail", "head"),
+    ),
+    safe_in_bf16=True,
     limits=(
         "Displacements beyond about 8 pixels, rotation and scale are not made up for.",
         "The result is on the grid of the visible image.",

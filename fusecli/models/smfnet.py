@@ -312,7 +312,8 @@ SPEC = ModelSpec(
     tiling="passes",
     halo=halo,
     memory=8800,
-    full_precision=("decoder.1", "decoder.3", "decoder.5"),
+    full_precision=("encoder.embed", "decoder.1", "decoder.3", "decoder.5"),
+    safe_in_bf16=True,
     adapt=adapt,
     limits=(
         "As published, each result is stretched to its own minimum and maximum: the brightness of "

@@ -72,7 +72,7 @@ class FusingRun:
         alignment: Alignment | None = None,
     ) -> None:
         self.loaded = checkpoint.load(engine.model, engine.weights, seed=engine.seed)
-        runtime, self.why = engine.runtime.settled(against_bf16(self.loaded))
+        runtime, self.why = engine.runtime.settled(against_bf16(self.loaded, rules.tone))
         self.engine = replace(engine, runtime=runtime)
         self.rules, self.alignment = rules, alignment
         self.manifest = Manifest(record, "fuse", self.settings()) if record else None

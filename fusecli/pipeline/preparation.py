@@ -21,9 +21,7 @@ def prepare(
     prepared = prepared.to(device)  # last: a copy is waited for, work in another stream is not
     if dtype != torch.float32:
         for name in spec.full_precision:
-            parent, _, child = name.rpartition(".")
-            owner = prepared.get_submodule(parent)
-            setattr(owner, child, FullPrecision(owner.get_submodule(child)))
+            spare(prepared, name)
     return prepared.requires_grad_(False)
 
 
@@ -41,27 +39,46 @@ def fold_batch_norm(network: nn.Module) -> nn.Module:
     return network
 
 
+def spare(network: nn.Module, name: str) -> None:
+    """Let autocast leave a module, or all of a list of modules, alone."""
+    parent, _, child = name.rpartition(".")
+    owner, module = network.get_submodule(parent), network.get_submodule(name)
+    if isinstance(module, nn.ModuleList):
+        for index in range(len(module)):
+            spare(module, str(index))
+    else:
+        setattr(owner, child, FullPrecision(module))
+
+
 class FullPrecision(nn.Module):
-    """A module of one input that autocast leaves alone."""
+    """A module that autocast leaves alone; it takes tensors and tuples of them."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
         self.module = module
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Return what the module makes of the features, both float32."""
-        with full_precision(features):
-            result: Tensor = self.module(features.float())
+    def forward(self, *inputs: Tensor | tuple[Tensor, ...]) -> Tensor:
+        """Return what the module makes of its inputs, all float32."""
+        first = inputs[0] if isinstance(inputs[0], Tensor) else inputs[0][0]
+        with full_precision(first):
+            result: Tensor = self.module(*map(_widened, inputs))
         return result
 
 
-def against_bf16(loaded: Loaded) -> str | None:
+def _widened(value: Tensor | tuple[Tensor, ...]) -> Tensor | tuple[Tensor, ...]:
+    return value.float() if isinstance(value, Tensor) else tuple(part.float() for part in value)
+
+
+def against_bf16(loaded: Loaded, tone: str = "model") -> str | None:
     """Return why bfloat16 may not be chosen without being asked for; None where it is safe.
 
-    How far it leads depends on the weights, so what was measured counts only for those shipped.
+    How far it leads depends on the weights, so what was measured counts only for those shipped,
+    and with their own tone: a stretch enlarges differences too.
     """
     if not loaded.spec.safe_in_bf16:
         return f"bf16 was not measured to be near enough for {loaded.spec.title}"
     if not loaded.shipped:
         return f"bf16 was not measured with the weights '{loaded.label}'"
+    if tone == "stretch" != loaded.spec.tone:
+        return "bf16 was not measured with --tone stretch"
     return None
