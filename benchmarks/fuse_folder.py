@@ -3,8 +3,9 @@
     python benchmarks/fuse_folder.py [-m reconet -m mfeif] [--pairs 20] [--options "--jobs 2"]
 
 The plain loop is what an authors' script does: float32, NCHW, batch norm as trained, one pair at a
-time, decoding and encoding in between. Both sides read and write the same PNG files and are timed
-from after the imports to the last file written; peak memory is the whole process's.
+time, decoding and encoding in between; `fuse` takes `--precision auto`. Both sides read and write
+the same PNG files and are timed from after the imports to the last file written; peak memory is
+the whole process's.
 """
 
 import argparse
@@ -48,10 +49,9 @@ def plain_loop(model: str, source: Path, out: Path) -> None:
     import torch
 
     from fusecli import checkpoint
-    from fusecli.models import find
 
-    loaded = checkpoint.load(model, "random")  # speed does not depend on what was learnt
-    network, (low, high) = loaded.network, find(model).input_range
+    loaded = checkpoint.load(model)
+    network, (low, high) = loaded.network, loaded.spec.input_range
     out.mkdir()
     start, inside = time.perf_counter(), 0.0
     for path in sorted((source / "ir").iterdir()):
@@ -96,7 +96,7 @@ def compare(model: str, pairs: int, options: list[str]) -> dict[str, float | str
         ours, peak, _ = measured(
             [sys.executable, "-m", "fusecli", "fuse", str(folder / "ir"), str(folder / "vis"),
              "-o", str(folder / "out"), "-m", model, "--tone", "clip",
-             "--weights", "random", "--json", *options]
+             "--precision", "auto", "--json", *options]
         )  # fmt: skip
         largest = max(
             int(np.abs(cv2.imread(str(p)).astype(int)

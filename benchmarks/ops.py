@@ -1,6 +1,6 @@
 """Measure each op's fast path against its definition.
 
-    python -m benchmarks.ops [--device cpu|cuda] [--clock wall|cpu] [--json]
+    python -m benchmarks.ops [--device cpu|cuda] [--clock wall|cpu] [--rounds 5] [--json]
 
 Sizes are those inside the networks at 640x480. `bytes` is what an ideal spelling moves, inputs read
 and results written once; `of ceiling` is the larger share of the memory bandwidth and of the rate
@@ -155,14 +155,14 @@ def with_ops(mode: str, call: Callable[[], object]) -> Callable[[], object]:
 
 
 @torch.inference_mode()
-def measure(device: torch.device, clock: str) -> list[dict[str, object]]:
+def measure(device: torch.device, clock: str, rounds: int) -> list[dict[str, object]]:
     """Return one row for each op."""
     moved = bandwidth(device, clock)
     done = convolution_rate(device, torch.float32, clock)
     rows: list[dict[str, object]] = []
     for case in cases(device):
         modes = [with_ops("eager", case.call), with_ops("auto", case.call)]
-        plain, fast = interleaved(modes, device, clock=clock)
+        plain, fast = interleaved(modes, device, rounds=rounds, clock=clock)
         share = max(case.bytes / fast / moved, case.operations / fast / done)
         rows.append(
             {
@@ -185,10 +185,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
-    rows = measure(device, arguments.clock)
+    rows = measure(device, arguments.clock, arguments.rounds)
     print(json.dumps(rows) if arguments.json else f"{machine(device)}\n\n{table(rows)}")
 
 

@@ -10,8 +10,9 @@ on whole images, on crops with odd sides, on several pairs in one batch and in t
 picture of all sets. What lies beyond its limit is marked, and the exit status is 1.
 
 All of it takes hours on a small machine: without `--side` and `--pairs` a few pairs of each set are
-seen, and only the middle of them; 0 is all there is. Infrared of another size is resampled to the
-visible grid, and a pair too small for a network is left out.
+seen, and only the middle of them; 0 is all there is. Networks that measure the whole image are in
+tiles on the first set only. Infrared of another size is resampled to the visible grid, and a pair
+too small for a network is left out.
 """
 
 import argparse
@@ -39,10 +40,10 @@ from fusecli.runtime import DTYPES, Runtime
 
 SETS = "tno-test,roadscene-test,misaligned-dev,vifb-dev,hard-dev"
 LIMITS = {"fp32": (1, 0.05), "bf16": (2, 0.3)}  # grey levels: largest, mean
-LIGHT = ("duet", "reconet")
-PAIRS, SIDE, LIGHT_SIDE = 2, 128, 320  # what is seen of each set unless told otherwise
-BATCH, BATCH_SIDE = 2, 97
-TILE = 96
+PAIRS, SIDE = 2, 96  # what is seen of each set unless told otherwise, but for
+SIDES = {"duet": 256, "reconet": 256, "smfnet": 64}
+BATCH, BATCH_SIDE = 2, 65
+TILE = 48
 CPU = torch.device("cpu")
 
 Pair = tuple[Tensor, Tensor]
@@ -157,17 +158,18 @@ def some(pairs: Sequence[Pair], count: int) -> Sequence[Pair]:
 
 
 def measure(
-    loaded: Loaded, precisions: Sequence[str], pairs: Sequence[Pair]
+    loaded: Loaded, precisions: Sequence[str], pairs: Sequence[Pair], tiled: bool
 ) -> dict[str, dict[str, Difference]]:
     """Return precision to way of running to the worst of some pairs of one set.
 
-    All are seen whole, the first with odd sides and in tiles, the first ones in a batch, cut to a
-    size that they have in common.
+    All are seen whole, the first with odd sides and, if `tiled`, in tiles, the first ones in a
+    batch, cut to a size that they have in common.
     """
     subject, (height, width) = Subject(loaded, precisions), pairs[0][0].shape[-2:]
     for pair in pairs:
         subject.see("whole", [pair])
-    subject.see("tiled", pairs[:1])
+    if tiled:
+        subject.see("tiled", pairs[:1])
     subject.see("odd", [cut(pairs[0], (height - 1) // 2 * 2 - 1, (width - 1) // 2 * 2 - 1)])
     together = pairs[:BATCH]
     shape = [min(BATCH_SIDE, *(pair[0].shape[axis] for pair in together)) for axis in (-2, -1)]
@@ -225,17 +227,17 @@ def rows(
         side: Longest side of what is seen; 0 is everything, None is by network.
         count: Pairs of each set; 0 is all, None is by network.
     """
-    for folder in sets:
+    for number, folder in enumerate(sets):
         everything = read(folder)
         for name in names:
             loaded = checkpoint.load(name)
             able = [p for p in everything if min(p[0].shape[-2:]) >= loaded.spec.min_size + 2]
             pairs = some(able, PAIRS if count is None else count)
-            edge = (LIGHT_SIDE if name in LIGHT else SIDE) if side is None else side
+            edge = SIDES.get(name, SIDE) if side is None else side
             edge = edge or max(max(pair[0].shape) for pair in pairs)
-            found = measure(
-                loaded, precisions(loaded, wanted), [cut(pair, edge, edge) for pair in pairs]
-            )
+            tiled = loaded.spec.tiling == "exact" or number == 0  # in passes tiles take long
+            seen = [cut(pair, edge, edge) for pair in pairs]
+            found = measure(loaded, precisions(loaded, wanted), seen, tiled)
             for precision, worst in found.items():
                 yield Row(name, precision, folder.name, len(pairs), edge, worst)
 

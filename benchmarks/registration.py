@@ -45,6 +45,7 @@ from fusecli.ops.resample import resample
 from fusecli.pipeline.aligning import align, as_transform, luma_of
 from fusecli.pipeline.boxes import Box, crop, largest_box
 from fusecli.pipeline.inference import Fuser
+from fusecli.pipeline.learned import LearnedRegister
 from fusecli.registration import METHODS
 from fusecli.registration.estimate import estimate
 from fusecli.registration.transform import Transform, load
@@ -114,14 +115,17 @@ def _case(pair: Pair, clean: Path, truth: Tensor, known: Tensor) -> Case:
     return Case(pair.key, fixed, warped, before, truth, known)
 
 
-def found(case: Case, moving: np.ndarray, method: str, shape: str) -> Transform:
-    """Return what a method finds for one moving image."""
+def found(
+    case: Case, moving: np.ndarray, method: str, shape: str, learned: LearnedRegister | None = None
+) -> Transform:
+    """Return what a method finds for one moving image; `learned` is for `auto` and `reconet`."""
     if method in ("none", "truth"):
         known = method == "truth" and moving is case.warped
         field = case.truth if known else torch.zeros_like(case.truth)
         grid = field[0].permute(1, 2, 0).contiguous().numpy()
         return Transform(case.key, "dense", None, case.fixed.shape, moving.shape, grid)
-    result = estimate(case.fixed, moving, method=method, transform=shape)
+    learned = learned if method in ("auto", "reconet") else None
+    result = estimate(case.fixed, moving, method=method, transform=shape, learned=learned)
     return as_transform(result, case.key, case.fixed.shape, moving.shape)
 
 
@@ -186,12 +190,18 @@ def _scores(
     return {key: float(value) for key, value in values.items()}
 
 
-def measure(case: Case, method: str, shape: str = "auto", fuser: Fuser | None = None) -> Row:
+def measure(
+    case: Case,
+    method: str,
+    shape: str = "auto",
+    fuser: Fuser | None = None,
+    learned: LearnedRegister | None = None,
+) -> Row:
     """Return what a method does with one pair; with a network, also what fusing keeps."""
     started = time.process_time()
-    to_warped = found(case, case.warped, method, shape)
+    to_warped = found(case, case.warped, method, shape, learned)
     spent = time.process_time() - started
-    to_clean = found(case, case.clean, method, shape)
+    to_clean = found(case, case.clean, method, shape, learned)
     off, undone, raw = errors(case, to_warped.displacement(), to_clean.displacement())
     return Row(
         method if shape == "auto" else f"{method} {shape}",
@@ -252,6 +262,7 @@ def main() -> None:
         "-m", "--method", action="append", metavar="NAME[:TRANSFORM]", help="may be repeated"
     )
     parser.add_argument("--fuse", metavar="MODEL", help="also score the fused pairs")
+    parser.add_argument("--weights", help="of a trained register, for reconet and auto")
     parser.add_argument("--limit", type=int, help="pairs")
     parser.add_argument("--json", action="store_true", help="objects instead of tables")
     chosen = parser.parse_args()
@@ -264,11 +275,15 @@ def main() -> None:
             loaded.network, loaded.spec, loaded.options,
             device=torch.device("cpu"), dtype=torch.float32,
         )  # fmt: skip
+    learned = LearnedRegister.of(chosen.weights)
+    if learned is None and "reconet" in (chosen.method or ()):
+        parser.error("reconet needs --weights")
+    usual = ["none", *(name for name in METHODS if learned or name != "reconet")]
     rows = []
     for case in islice(cases(chosen.set), chosen.limit):
-        for word in chosen.method or ("none", *METHODS):
+        for word in chosen.method or usual:
             method, _, shape = word.partition(":")
-            rows.append(measure(case, method, shape or "auto", fuser))
+            rows.append(measure(case, method, shape or "auto", fuser, learned))
             print(json.dumps(asdict(rows[-1])), file=sys.stderr)
     print(json.dumps([asdict(row) for row in rows], indent=1) if chosen.json else report(rows))
 

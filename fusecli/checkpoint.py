@@ -7,6 +7,7 @@ licence and model card. Nothing here ever runs code found in a file.
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import os
@@ -132,10 +133,9 @@ def read_manifest(folder: Path) -> list[Entry]:
         return found
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise MissingError(
-            f"cannot read the list of weights {path}: {error}",
-            code="weights.manifest",
+            f"cannot read the list of weights {path}: {error}", code="weights.manifest",
             hint="install fusecli again, or restore that file",
-        ) from None
+        ) from None  # fmt: skip
 
 
 def entries() -> list[Entry]:
@@ -168,13 +168,13 @@ def locate(model: str | None, weights: str | None = None) -> Entry:
         if name and (folder / f"{name}.safetensors").is_file():
             return _of_file(folder / f"{name}.safetensors", model)
     known = [entry.name for entry in entries()]
+    near = difflib.get_close_matches(weights or "", known, n=1)
+    train = f"fusecli train IR VIS -o RUN -m {model or 'duet'}, then --weights RUN/best.safetensors"
     raise MissingError(
         f"there are no weights '{name}'",
         code="weights.missing",
-        facts=[f"known: {', '.join(known) or 'none'}"]
-        + [f"looked in {folder}" for folder in asked],
-        hint=f"fusecli train IR VIS -o RUN -m {model or 'duet'}, then"
-        " --weights RUN/best.safetensors",
+        facts=[f"known: {', '.join(known) or 'none'}", *(f"looked in {place}" for place in asked)],
+        hint=f"did you mean --weights {near[0]}?" if near else train,
     )
 
 

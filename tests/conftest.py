@@ -1,6 +1,7 @@
 """Folders of data and fixtures that live beside the repository, and the devices to test on."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -44,3 +45,23 @@ def device(request: pytest.FixtureRequest) -> torch.device:
     if request.param == "cuda" and not torch.cuda.is_available():
         pytest.skip("no CUDA device")
     return torch.device(request.param)
+
+
+@pytest.fixture
+def kernels(monkeypatch: pytest.MonkeyPatch) -> torch.device:
+    """Let nothing but Triton kernels run; return where."""
+    pytest.importorskip("triton")
+    monkeypatch.setenv("FUSECLI_OPS", "triton")
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@pytest.fixture
+def plain(monkeypatch: pytest.MonkeyPatch) -> Callable[..., torch.Tensor]:
+    """Return a way to call a function with the definitions only."""
+
+    def call(function: Callable[..., torch.Tensor], *arguments: object) -> torch.Tensor:
+        with monkeypatch.context() as context:
+            context.setenv("FUSECLI_OPS", "eager")
+            return function(*arguments)
+
+    return call

@@ -19,12 +19,10 @@ from pathlib import Path
 
 import pytest
 import served
-import typer
 from pages import ADDED, AUTHORS, FENCED, PAGES, ROOT, SETS, SLOW, blocks
 
 import fusecli
 from fusecli import models
-from fusecli.cli import app, run
 from fusecli.io import images
 
 DATA = ROOT / "tests" / "data"
@@ -49,7 +47,7 @@ class Session:
     def run(self, text: str) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             ["bash", "-euxo", "pipefail", "-c", text],
-            cwd=self.folder, env=self.variables, capture_output=True, text=True, timeout=300,
+            cwd=self.folder, env=self.variables, capture_output=True, text=True, timeout=900,
         )  # fmt: skip
         assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
         return done
@@ -116,16 +114,21 @@ def test_slow_commands_run_as_printed_too(page, tmp_path):
     play(page, tmp_path, SLOW)
 
 
-@pytest.mark.slow
+NEED_SETS = [
+    pytest.param(block.text, id=page.name, marks=pytest.mark.slow if SLOW in block.marks else ())
+    for page in PAGES
+    for block in blocks(page, "sh")
+    if SETS in block.marks
+]
+
+
 @pytest.mark.realdata
-@pytest.mark.parametrize("page", with_mark(SETS), ids=lambda page: page.name)
-def test_commands_for_the_picture_sets(page, tmp_path, data_dir):
+@pytest.mark.parametrize("text", NEED_SETS)
+def test_commands_for_the_picture_sets(text, tmp_path, data_dir):
     (tmp_path / "shared").mkdir()
     (tmp_path / "shared" / "data").symlink_to(data_dir)
     with session(tmp_path / "work") as shell:
-        for block in blocks(page, "sh"):
-            if SETS in block.marks:
-                shell.run(block.text)
+        shell.run(text)
 
 
 @pytest.mark.golden
@@ -180,97 +183,6 @@ def test_tables_of_the_readme_come_from_the_records():
     text = filled("".join(f"<!-- {name} -->\n<!-- end -->" for name in ("scores", "speed")))
     assert re.search(r"\n\| [^|]+ \| `reconet` \| \d+\.\d+ \|", text)
     assert re.search(r"\n\| `?reconet`? \| \d+\.\d+ \|", text)
-
-
-# --- the help, which is documentation, too ------------------------------------------------------
-
-ORDER = ("fuse", "register", "warp", "train", "eval", "export", "doctor", "models")
-
-
-def shown(*arguments: str, columns: int = 80, **variables: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "fusecli", *arguments],
-        env=os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": str(columns)} | variables,
-        capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
-    return done.stdout + done.stderr
-
-
-def test_commands_are_listed_in_the_order_of_work_with_one_sentence_each():
-    # Typer lists groups of commands last
-    listed = typer.main.get_command(app).commands
-    assert list(listed) == [name for name in ORDER if name in listed]
-    for name, command in listed.items():
-        summary = " ".join((command.help or "").split("\n\n")[0].split())
-        assert re.fullmatch(r"[A-Z][^.]*[a-z]\.", summary), f"{name}: {summary}"
-        if name not in ("models", "doctor"):  # those need no example
-            assert f"[dim]fusecli {name} " in (command.help or ""), name
-
-
-@pytest.mark.parametrize("columns", [40, 60, 80, 120])
-def test_help_fits_the_terminal(columns, monkeypatch, capsys):
-    monkeypatch.setenv("COLUMNS", str(columns))
-    for name, command in typer.main.get_command(app).commands.items():
-        run([name, "--help"])
-        text = capsys.readouterr().out
-        lines = text.splitlines()
-        assert max(map(len, lines)) <= columns
-        assert f" Usage: fusecli {name} " in text
-        one_line = re.sub(r"[\s│]+", " ", text)
-        for option in getattr(command, "params", []):
-            assert option.opts[0] in one_line or option.metavar in one_line
-            assert not option.help or " ".join(option.help.split()) in one_line, option.help
-
-
-def test_help_says_what_a_value_may_be(monkeypatch, capsys):
-    monkeypatch.setenv("COLUMNS", "110")
-    run(["fuse", "-h"])
-    text = re.sub(r"[\s│]+", " ", capsys.readouterr().out)
-    assert " -o, --out PATH Folder; or a file for one item, or - for stdout. [required] " in text
-    assert " --quality N Of JPEG and WebP. [1 to 100; default: 95] " in text
-    assert (
-        " --grid KIND Whose grid and metadata the result takes. [vis | ir; default: vis] " in text
-    )
-    assert " -j, --jobs N Reading and writing threads. [default: auto; env: FUSECLI_JOBS] " in text
-    assert " -r, --recursive Descend into folders. --pairs FILE " in text
-    assert "Examples ─" in text
-    run(["export", "-h"])
-    text = re.sub(r"[\s│]+", " ", capsys.readouterr().out)
-    assert " --check / --no-check Compare with torch at several sizes. [default: check] " in text
-    run(["doctor", "-h"])  # more to say, and no example
-    text = capsys.readouterr().out
-    assert "Exit code 5 when" in text
-    assert "Examples" not in text
-
-
-@pytest.mark.parametrize(
-    ("words", "hint"),
-    [
-        ("fsue", "did you mean 'fuse'?"),
-        ("fuse a b -o c --modle reconet", "did you mean --model?"),
-        ("fuse a b -o c --tone clpi", "did you mean 'clip'?"),
-        ("fuse a b -o c -m rfnest", "did you mean 'rfn-nest'?"),
-        ("warp a -o c --preset mldi", "did you mean 'mild'?"),
-        ("models shwo", "did you mean 'show'?"),
-        ("eval a b c --metrics qabff", "did you mean 'qabf'?"),
-    ],
-)
-def test_slips_get_a_suggestion(words, hint, capsys):
-    assert run(words.split()) == 2
-    assert capsys.readouterr().err.endswith(f"hint: {hint}\n")
-
-
-def test_values_out_of_range_are_named_plainly(capsys):
-    assert run(["fuse", "a", "b", "-o", "c", "--quality", "300"]) == 2
-    expected = "error: invalid value for '--quality': should be less than or equal to 100\n"
-    assert capsys.readouterr().err.startswith(expected)
-
-
-def test_colours_come_and_go_with_the_variables():
-    assert "\x1b[" not in shown("fuse", "--modell", "x")
-    assert "\x1b[1;31m" in shown("fuse", "--modell", "x", FORCE_COLOR="1")
-    bold_only = shown("fuse", "--modell", "x", FORCE_COLOR="1", NO_COLOR="1")
-    assert not re.search(r"\x1b\[[\d;]*3\dm", bold_only)
 
 
 # --- docs/adding.md: the examples become files of a copy of the package -------------------------

@@ -199,6 +199,19 @@ def test_no_tiles_beyond_the_memory_are_refused_with_what_helps() -> None:
     assert "--tile off" in caught.value.hint
 
 
+def test_when_images_are_cut_is_told() -> None:
+    def told(tile: int | None, tiling: str) -> str:
+        run = fuser(memory=1000, tiling=tiling, tiling_=Tiling(tile))
+        run.memory = 4 * 1000 * 1000 * 1000
+        return run.about_tiles()
+
+    assert "more than 1.0 megapixels are cut into tiles of 994 pixels" in told(None, "exact")
+    assert "more than 2.0 megapixels are cut into tiles of 994 pixels" in told(None, "passes")
+    assert "tiles of 64 pixels" in told(64, "exact")
+    assert "never cut" in told(0, "exact")
+    assert "looks at the whole" in told(None, "never")
+
+
 @pytest.mark.parametrize(("tiling", "runs"), [("exact", 4), ("passes", 1)])
 def test_a_network_in_passes_is_tiled_later(tiling: str, runs: int) -> None:
     """Its tiles cost several times the whole: of its share of the memory it may take twice."""

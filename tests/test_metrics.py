@@ -1,4 +1,4 @@
-"""Metrics: values worked out by hand, limits, bounds, symmetry, batches, and degenerate images."""
+"""Metrics: values worked out by hand, bounds, symmetry, batches, and degenerate images."""
 
 import math
 
@@ -7,26 +7,18 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import fft, ndimage
 from torch import Tensor
 
-from fusecli.errors import UsageError
 from fusecli.metrics import (
-    GROUPS,
     MetricSpec,
     Plane,
     Scene,
     find,
-    grey_levels,
     keys,
     measure,
     select,
 )
-from fusecli.metrics.fmi import cosine_transform, edge_map, window_information
-from fusecli.metrics.phase import congruency
-from fusecli.ops.filters import correlate, gaussian, pad, sobel
-from fusecli.ops.histogram import histogram, joint_histogram
-from fusecli.ops.wavelet import dmey
+from fusecli.metrics.fmi import window_information
 
 IMAGES = ("ir", "vis", "fused", "reference")
 ALL = [spec for spec in map(find, keys()) if set(spec.needs) <= set(IMAGES)]
@@ -59,73 +51,6 @@ def pictures() -> list[Tensor]:
     ir, vis, other = street(1, 180, 190), street(2, 180, 190), street(3, 180, 190)
     fused = (0.4 * ir + 0.5 * vis + 0.1 * other).round()
     return [ir, vis, fused, (0.5 * ir + 0.5 * vis).round()]
-
-
-# ---- names
-
-
-def test_plain_names_mean_the_recommended_conventions():
-    recommended = {
-        "gray": ["en", "sd", "ei", "ce", "mse", "qcb", "qcv"], "mean": ["sf", "ag", "cc"],
-        "bits": ["mi"], "sum": ["scd", "ssim", "vif"], "255": ["qabf", "nabf", "labf"],
-        "wang_mean": ["msssim"], "sqrt_mse": ["rmse"], "std": ["psnr"], "hossny": ["nmi"],
-        "han": ["viff"], "robust": ["qy", "qc"],
-        "liu": ["qg", "qs", "qw", "qe", "qncie", "qsf", "qp"], "edge": ["fmi"],
-    }  # fmt: skip
-    for convention, names in recommended.items():
-        for name in names:
-            assert find(name).key == f"{name}:{convention}"
-
-
-def test_every_name_has_exactly_one_plain_convention():
-    every = [find(key) for key in keys()]
-    for name in {spec.name for spec in every}:
-        conventions = [spec for spec in every if spec.name == name]
-        assert len(conventions) == 1 or sum(spec.plain for spec in conventions) == 1, name
-
-
-def test_groups_hold_known_metrics_only():
-    for name, members in GROUPS.items():
-        images = ["transform"] if name == "registration" else IMAGES
-        assert [spec.key for spec in select(name, images)] == list(members)
-    assert len(GROUPS["vifb"]) == 13
-
-
-def test_select_keeps_order_and_drops_repeats():
-    chosen = [spec.key for spec in select("qabf, mi:nats,standard,qabf:255")]
-    assert chosen[:2] == ["qabf:255", "mi:nats"]
-    assert len(chosen) == len(set(chosen)) == len(GROUPS["standard"])
-
-
-def test_all_is_what_the_images_allow():
-    assert list(select("all", IMAGES)) == ALL
-    assert {spec.key for spec in select("all", ["transform"])} == set(GROUPS["registration"])
-    assert all("reference" not in spec.needs for spec in select("all"))
-    assert {spec.needs for spec in select("all", ("ir", "vis"))} == {("ir", "vis")}
-
-
-@pytest.mark.parametrize(
-    ("text", "said"), [("qabbf", "qabf"), ("mi:natz", "mi:nats"), ("", "standard")]
-)
-def test_unknown_metrics_are_refused_with_a_hint(text, said):
-    with pytest.raises(UsageError) as error:
-        select(text)
-    assert said in error.value.hint
-
-
-def test_full_reference_metrics_need_a_reference():
-    with pytest.raises(UsageError, match="--reference"):
-        select("psnr:reference")
-    with pytest.raises(UsageError, match="--truth"):
-        select("epe")
-
-
-@pytest.mark.parametrize("spec", ALL, ids=lambda spec: spec.key)
-def test_a_metric_describes_itself(spec):
-    assert spec.about and spec.source and spec.label
-    assert set(spec.needs) <= set(IMAGES)
-    assert spec.range[0] < spec.range[1]
-    assert spec.colour == (spec.key.partition(":")[2] == "vifb")
 
 
 # ---- values worked out by hand
@@ -412,88 +337,3 @@ def test_any_image_keeps_within_the_ranges(seed, height, width, colour):
     for key, value in values(ALL, *pictures).items():
         low, high = find(key).range
         assert math.isnan(value) or low - 1e-9 <= value <= high + 1e-9, key
-
-
-# ---- the parts
-
-
-def test_grey_levels_round_half_to_even():
-    unit = torch.tensor([-0.1, 0.5 / 255, 1.5 / 255, 2.5 / 255, 1.2], dtype=torch.float64)
-    assert grey_levels(unit).tolist() == [0, 0, 2, 2, 255]
-
-
-@pytest.mark.parametrize("border", ["zero", "replicate", "symmetric", "reflect"])
-@pytest.mark.parametrize("size", [(9, 12), (4, 3), (2, 1)])
-def test_borders_are_those_of_numpy(border, size):
-    image = torch.rand(2, 1, *size).double()
-    mode = {"zero": "constant", "replicate": "edge"}.get(border, border)
-    expected = np.pad(image.numpy(), ((0, 0), (0, 0), (5, 5), (5, 5)), mode)
-    assert np.array_equal(pad(image, 5, border).numpy(), expected)
-
-
-@pytest.mark.parametrize(
-    ("border", "mode"),
-    [("zero", "constant"), ("replicate", "nearest"), ("symmetric", "reflect"),
-     ("reflect", "mirror")],
-)  # fmt: skip
-def test_windows_are_those_of_scipy(border, mode):
-    image = torch.rand(23, 31).double()
-    window = np.array(gaussian(11, 1.5))
-    expected = ndimage.correlate1d(ndimage.correlate1d(image, window, 0, mode=mode), window, 1,
-                                   mode=mode)  # fmt: skip
-    full = correlate(image, gaussian(11, 1.5), border)
-    np.testing.assert_allclose(full, expected, rtol=1e-14)
-    assert torch.equal(correlate(image, gaussian(11, 1.5)), full[5:-5, 5:-5])
-    assert torch.equal(correlate(image, gaussian(11, 1.5), border, stride=2), full[::2, ::2])
-
-
-def test_a_window_larger_than_the_image_fits_nowhere():
-    assert correlate(torch.rand(5, 20).double(), gaussian(11, 1.5)).numel() == 0
-
-
-def test_sobel_is_that_of_scipy():
-    image = torch.rand(2, 12, 17).double()
-    across, down = sobel(image, "symmetric")
-    for i in range(2):
-        np.testing.assert_allclose(across[i], ndimage.sobel(image[i], 1), atol=1e-14)
-        np.testing.assert_allclose(down[i], ndimage.sobel(image[i], 0), atol=1e-14)
-
-
-def test_histograms_count_every_pixel():
-    first, second = street(1, channels=3), street(2)
-    counts = joint_histogram(first, second)
-    assert counts.shape == (1, 3, 256, 256)
-    expected, *_ = np.histogram2d(
-        first[0, 2].flatten().numpy(), second[0, 0].flatten().numpy(), bins=256,
-        range=[[-0.5, 255.5]] * 2,
-    )  # fmt: skip
-    assert np.array_equal(counts[0, 2].numpy(), expected)
-    assert torch.equal(counts.sum(-1), histogram(first))
-
-
-def test_transforms_are_those_of_their_definitions():
-    image = street(1, 45, 38)
-    expected = fft.dctn(image[0, 0].numpy(), norm="ortho")
-    np.testing.assert_allclose(cosine_transform(Plane(image))[0, 0], expected, atol=1e-9)
-    # a constant has next to no details, and the low-pass filter sums to the root of 2 either way
-    details = dmey(torch.full((40, 51), 7.0).double())
-    assert details.shape == (100, 112)
-    np.testing.assert_allclose(details[:50, :56], 14, atol=1e-9)
-    assert details[50:].abs().max() < 0.02 and details[:, 56:].abs().max() < 0.02
-
-
-def test_the_edge_map_is_a_thin_line_on_a_step():
-    image = torch.zeros(1, 1, 9, 12).double()
-    image[..., 6:] = 100
-    image[..., 5] = 40  # makes one side of the step the steeper
-    edges = edge_map(Plane(image))[0, 0]
-    assert edges.sum(0).nonzero().flatten().tolist() == [5]
-
-
-def test_phase_congruency_marks_steps_and_not_shades():
-    image = torch.zeros(1, 1, 64, 64).double()
-    image[..., 20:44, 20:44] = 200
-    found = congruency(Plane(image))
-    assert found.strength[0, 0, 32, 19:21].max() > 0.5 > 0.1 > found.strength[0, 0, 32, 32]
-    corner, side = found.corner[0, 0, 18:23, 18:23].max(), found.corner[0, 0, 30:34, 18:23].max()
-    assert corner > 3 * side

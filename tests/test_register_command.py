@@ -124,6 +124,18 @@ def test_sixteen_bits_and_another_size_stay_what_they_are(tmp_path):
     assert distance(load(tmp_path / "moved.json").matrix, truth) < 1.2  # in pixels half as large
 
 
+def test_degrees_in_a_float_file_stay_degrees(tmp_path):
+    visible, infrared = scene(22)
+    degrees = (moved(infrared, TRUTH) / 8 - 5).astype(np.float32)
+    ir, vis = write(tmp_path / "a.tif", degrees), write(tmp_path / "b.png", grey(visible))
+    assert register(ir, vis, "-o", tmp_path / "moved.tif", "--transform", "affine") == 0
+    result = pixels(tmp_path / "moved.tif")
+    assert result.dtype == np.float32
+    assert distance(load(tmp_path / "moved.json").matrix, TRUTH) < 0.7
+    inner = np.s_[16:-16, 16:-16]
+    assert np.abs(result - (infrared / 8 - 5))[inner].mean() < 0.5
+
+
 def test_a_pair_that_cannot_be_registered_is_a_failure(folders, capsys):
     ir, vis, out = folders
     write(Path(ir) / "0.png", np.full(SIZE, 99, np.uint8))

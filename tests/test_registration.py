@@ -8,7 +8,7 @@ from outlines import SIZE, distance, moved, scene
 
 from fusecli.ops.resample import resample
 from fusecli.registration import classical, score
-from fusecli.registration.estimate import estimate
+from fusecli.registration.estimate import _Guess, estimate
 from fusecli.registration.refine import fit
 from fusecli.warping import (
     corners,
@@ -212,3 +212,15 @@ def test_a_real_warped_pair_is_registered_as_its_aligned_original(data_dir):
     start = truth.field.norm(dim=1)[0, 20:-20, 30:-30]
     assert start.mean() > 12
     assert gap.mean() < 2.0
+
+
+def test_auto_goes_on_where_the_search_finds_nothing(monkeypatch):
+    visible, infrared = scene(1)
+    there = moved(infrared, translation(3, 2))
+    astray = translation(40, 0)
+    lost = [_Guess(astray, None, "affine", "ngf")]
+    monkeypatch.setattr("fusecli.registration.estimate._searched", lambda *_: iter(lost))
+    assert not estimate(visible, there, method="ngf").accepted
+    found = estimate(visible, there)
+    assert (found.accepted, found.method) == (True, "ecc")
+    assert distance(found.matrix, translation(3, 2)) < 1

@@ -60,3 +60,15 @@ def test_sets_of_superfusion_are_read(data_dir) -> None:
     first = next(benchmark.cases(data_dir / "misaligned-dev"))
     assert first.known.mean() > 0.8
     assert float(first.truth.norm(dim=1).mean()) > 5
+
+
+@pytest.mark.slow
+@pytest.mark.realdata
+@pytest.mark.parametrize(("name", "error"), [("roadscene-test", 2.5), ("tno-test", 2.5)])
+def test_real_sets_under_mixed_warps(tmp_path, data_dir, name, error) -> None:
+    sides = (str(data_dir / name / "ir"), str(data_dir / name / "vi"))
+    made = tmp_path / "set"
+    assert run(["warp", *sides, "-o", str(made), "--kind", "mixed", "--seed", "5", "-q"]) == 0
+    rows = [benchmark.measure(case, "auto") for case in benchmark.cases(made)]
+    assert not any(row.worse for row in rows)
+    assert np.mean([row.consistency for row in rows]) < error

@@ -3,9 +3,11 @@
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
+from runs import draw_pairs, fuse
 
 from fusecli.errors import FusecliError
 from fusecli.runtime import Runtime, worker_count
@@ -40,7 +42,9 @@ def test_what_cannot_be_is_refused(device: str, precision, code: str, status: in
         ("auto", True, None, "bf16", "native here and measured"),
         ("auto", False, None, "fp32", "no instructions for bf16"),
         ("auto", True, "it would show", "fp32", "it would show"),
-        ("fp32", True, None, "fp32", "as asked"),
+        ("fp32", True, None, "fp32", "auto would take bf16"),
+        ("fp32", True, "it would show", "fp32", "as asked"),
+        ("fp32", False, None, "fp32", "as asked"),
         ("bf16", False, "it would show", "bf16", "as asked"),
     ],
 )
@@ -96,3 +100,15 @@ def test_freed_blocks_are_used_again() -> None:
         pytest.skip("the C library has no mallopt, or MALLOC_* is set")
     # twelve rounds of four layers would need 48 times these pages if freed ones were given back
     assert faults <= 4 * (16 << 20) // resource.getpagesize()
+
+
+def test_a_run_tells_which_path_it_takes_and_why(tmp_path: Path, capsys) -> None:
+    """With random weights, which nobody measured in bf16, and in tiles that were asked for."""
+    pairs = draw_pairs(tmp_path, 1)
+    options = ("-m", "reconet", "--precision", "auto", "--tile", "32")
+    capsys.readouterr()
+    assert fuse(*pairs, "-o", tmp_path / "out", "-v", *options) == 0
+    told = capsys.readouterr().err
+    assert "ReCoNet (random) on cpu in fp32 (bf16 was not measured with the weights" in told
+    assert "images are cut into tiles of 32 pixels" in told
+    assert "recurrent_cell: strips that stay in the cache" in told

@@ -6,6 +6,8 @@ third of a narrow terminal. Here the values to choose from follow the sentence.
 
 from __future__ import annotations
 
+import re
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -49,11 +51,11 @@ def show(command: Command | Group, context: typer.Context) -> None:
 
     usage = " ".join([context.command_path, *_usage(command, parameters)])
     paragraphs = [Text.assemble(("Usage: ", "bold"), usage)]
-    examples = Text()
+    examples: list[str] = []
     for paragraph in (command.help or "").split("\n\n"):
         text = Text.from_markup(paragraph).plain
         if text.startswith("fusecli "):
-            examples.append(text)
+            examples += text.splitlines()
         else:
             paragraphs.append(Text(_line(text)))
     for line in paragraphs:
@@ -71,9 +73,25 @@ def show(command: Command | Group, context: typer.Context) -> None:
         ]
     bodies = {title: _columns(rows, console) for title, rows in panels.items()}
     if examples:
-        bodies = {"Examples": examples} | bodies
+        bodies = {"Examples": _examples(examples, console.width - 4)} | bodies
     for title, body in bodies.items():
         console.print(Panel(body, title=title, title_align="left", border_style="dim"))
+
+
+def _examples(commands: list[str], width: int) -> Text:
+    """Return commands that can be pasted: a long one goes on after a backslash."""
+    from rich.text import Text
+
+    wrapper = textwrap.TextWrapper(
+        width - 2, subsequent_indent=" " * 4, break_long_words=False, break_on_hyphens=False
+    )
+    lines = []
+    for command in commands:
+        # an option keeps its value beside it
+        tied = re.sub(r" (--?[a-z][\w-]*) (?!-)", " \\1\0", command.strip())
+        wrapped = wrapper.wrap(tied)
+        lines.append(" \\\n".join(wrapped).replace("\0", " "))
+    return Text("\n".join(lines))
 
 
 def _line(text: str) -> str:

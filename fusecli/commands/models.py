@@ -95,7 +95,7 @@ def verify(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[NAME]...", autocompletion=models.names, help="Weights; all without any."
+            metavar="NAME...", autocompletion=models.names, help="Weights; all without any."
         ),
     ] = None,
     *,
@@ -163,7 +163,11 @@ def convert(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace DST.")] = False,
     json: Json = False,
 ) -> int:
-    """Turn a published checkpoint into safetensors, with every key and shape checked."""
+    """Turn a published checkpoint into safetensors, with every key and shape checked.
+
+    [dim]fusecli models convert params.pth reconet.safetensors -m reconet[/]
+    [dim]fusecli models convert autoencoder.model fusion.model rfn.safetensors -m rfn-nest[/]
+    """
     models.check(model)
     if target.suffix != ".safetensors":
         raise UsageError(

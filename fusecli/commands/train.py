@@ -218,7 +218,7 @@ def train(
             raise UsageError(
                 f"--log {kind} is neither jsonl nor tensorboard",
                 code="usage.log",
-                hint="--log jsonl --log tensorboard writes both",
+                hint="--log tensorboard writes both",
             )
     if loop.devices is not None and "RANK" not in os.environ:
         _start_processes(loop.devices)

@@ -152,7 +152,7 @@ def warp(
         raise UsageError(
             f"--noise {misalignment.noise} is not a number",
             code="usage.magnitude",
-            hint="--noise 0.02 is a fiftieth of the image's range",
+            hint="--noise 2 is two percent of the image's range",
         )
     from fusecli.commands.pairing import choose_pool, choose_record, rehearse
     from fusecli.pipeline.planning import Target, plan

@@ -1,5 +1,6 @@
 """Pixel values: stored numbers to 0..1 and back, luma, and what a grey image is."""
 
+import difflib
 import re
 
 import cv2
@@ -42,11 +43,13 @@ def parse_range(rule: str) -> tuple[str, float, float]:
     elif match := _PERCENTILES.fullmatch(rule.strip()):
         kind = "percentiles"
     else:
+        near = difflib.get_close_matches(rule, ("auto", "dtype"), n=1)
+        signed = "a range that starts with a minus sign is written --ir-range=-20:120"
         raise UsageError(
             f"range '{rule}' is not understood",
             code="range.syntax",
             facts=["auto, dtype, LO:HI (such as -20:120), or pLO:pHI (such as p0.5:p99.5)"],
-            hint="a range that starts with a minus sign is written --ir-range=-20:120",
+            hint=f"did you mean '{near[0]}'?" if near else signed,
         )
     low, high = float(match[1]), float(match[2])
     if not low < high or not np.isfinite(high - low):

@@ -126,7 +126,7 @@ class FusingRun:
             },
             "runtime": runtime.as_dict() | {"backend": engine.backend},
         }
-        with self.manifest or nullcontext(), self._work() as work:
+        with self.manifest or nullcontext(), self._work(reporter) as work:
             remove_leftovers(path for job in jobs for path in self._files(job))
             stream.run(
                 jobs,
@@ -151,13 +151,14 @@ class FusingRun:
             yield str(self.rules.compare_folder / f"{job.key}.png")
 
     @contextmanager
-    def _work(self) -> Iterator[stream.Work]:
+    def _work(self, reporter: Reporter) -> Iterator[stream.Work]:
         if self.engine.pool is not None:
             yield FuseElsewhere(self.engine, self.rules, self.loaded.sha256, self.alignment)
             return
         worker = InferenceWorker(
             _fusers(self.loaded, self.engine, self.rules), self.engine.batch_size
         )
+        reporter.detail(worker.fuser.about_tiles())
         try:
             yield FusePair(worker, self.rules, alignment=self.alignment)
         finally:

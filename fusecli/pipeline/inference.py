@@ -177,6 +177,28 @@ class Fuser:
         overlap = self.tiling.overlap
         return self.halo if overlap is None else overlap // 2
 
+    def _budget(self) -> float:
+        """Return the bytes that `--tile auto` gives the network."""
+        return SHARE.get(self.device.type, 0.25) * self.memory
+
+    def _largest_whole(self) -> float:
+        """Return the pixels up to which `--tile auto` leaves an image whole."""
+        share = self._budget() * (STATISTICS if self.spec.tiling == "passes" else 1)
+        return share / self.spec.memory
+
+    def about_tiles(self) -> str:
+        """Return when images are cut, and why, for people."""
+        if self.spec.tiling == "never":
+            return "images are never cut: the network looks at the whole"
+        if self.tiling.tile is not None:
+            edge = self.tiling.tile
+            return f"images are cut into tiles of {edge} pixels" if edge else "images are never cut"
+        limit, edge = self._largest_whole() / 1e6, self._edge(self._budget(), batch=1)
+        return (
+            f"images of more than {limit:.1f} megapixels are cut into tiles of {edge} pixels "
+            f"(a share of the memory of {self.device})"
+        )
+
     def _edge(self, memory: float, batch: int) -> int:
         """Return the edge of the tiles that fit in so many bytes."""
         outer = math.isqrt(int(memory / (self.spec.memory * batch)))
@@ -210,10 +232,9 @@ class Fuser:
     def _tile(self, batch: int, height: int, width: int) -> int | None:
         tile = self.tiling.tile
         if tile is None:
-            budget = SHARE.get(self.device.type, 0.25) * self.memory
-            largest = budget * (STATISTICS if self.spec.tiling == "passes" else 1)
-            fits = batch * height * width * self.spec.memory <= largest
-            return None if fits or self.spec.tiling == "never" else self._edge(budget, batch)
+            fits = batch * height * width <= self._largest_whole()
+            whole = fits or self.spec.tiling == "never"
+            return None if whole else self._edge(self._budget(), batch)
         return None if not tile or max(height, width) <= tile else tile
 
     def _padded(self, ir: Tensor, vis: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from fusecli.registration.features import (
 from fusecli.registration.refine import Level
 from fusecli.warping import Matrix
 
-STIFFNESS = 1.0
+STIFFNESS = 0.1
 """Weight of the bending of the field against the wishes of the cells."""
 
 

@@ -32,6 +32,8 @@ Bend = Callable[[Image, Image], Image | None]
 
 _Bend = Callable[[Image, Image, Matrix], Image | None]
 
+_FURTHER = ("ecc", "feature", "mi")
+"""What `auto` tries, in turn, when the search finds nothing that can be trusted."""
 _CERTAIN = 26.0
 """Significance of a search peak below which larger angles, scales and shifts are tried as well."""
 _JUDGED = 512
@@ -192,9 +194,8 @@ def _guesses(
     shape: str = "affine" if transform in ("auto", "dense") else transform
     if method in ("auto", "ngf", "reconet"):
         yield from _searched(fixed, moving, start, shape, free)
-    others = tuple(classical.METHODS) if method == "auto" else (method,)
-    for name in others:
-        if name in classical.METHODS and (method != "auto" or name in ("feature", "mi")):
+    for name in _FURTHER if method == "auto" else (method,):
+        if name in classical.METHODS:
             matrix = classical.METHODS[name](fixed, moving, start, shape)
             if matrix is not None:
                 kind = "translation" if name == "phase" else shape
