@@ -377,7 +377,7 @@ SPEC = ModelSpec(
             "settle",
             fusion_loss,
             losses.OFFERED
-            | {"ssim": 5.0, "pixel": 0.0, "gradient": 4.0, "wssim": 3.0, "intensity": 8.0}
+            | {"ssim": 8.0, "pixel": 0.0, "gradient": 4.0, "wssim": 3.0, "intensity": 8.0}
             | {"difference": 0.8, "range": 5.0, "softmax_peak": 0.0},
             trains=UNNORMED,
             epochs=0,
