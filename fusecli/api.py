@@ -21,6 +21,7 @@ import torch
 from numpy.typing import ArrayLike
 
 from fusecli import checkpoint, models
+from fusecli.errors import UsageError
 from fusecli.io import images
 from fusecli.io.images import Picture
 from fusecli.metrics import select
@@ -100,6 +101,12 @@ def fuse(
         UsageError: An unknown model or method, or a range that makes no sense.
     """
     alignment = _alignment(align, align_weights, on_reject)
+    if alignment is not None and fit != "error":
+        raise UsageError(
+            "align brings both images onto one grid: fit has nothing to do",
+            code="usage.align",
+            hint=f"leave fit={fit!r} out",
+        )
     ir_picture, vis_picture = _picture(ir, "ir"), _picture(vis, "vis")
     ir_unit = _unit(ir_picture, images.as_grey(ir_picture, ir_luma), ir_range)
     vis_unit = _unit(vis_picture, vis_picture.pixels, vis_range)

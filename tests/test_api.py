@@ -204,6 +204,9 @@ def test_fuse_warns_of_what_it_cannot_align_or_refuses():
     with pytest.raises(UsageError) as usage:
         fusecli.fuse(flat, vis, weights="random", align="fase")
     assert usage.value.code == "register.method"
+    with pytest.raises(UsageError) as usage:
+        fusecli.fuse(flat, vis, weights="random", align="auto", fit="ir-to-vis")
+    assert usage.value.code == "usage.align"
 
 
 def test_evaluate_returns_what_the_command_reports(written):

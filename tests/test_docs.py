@@ -99,17 +99,18 @@ def play(page: Path, folder: Path, *marks: str) -> None:
         shell.run("\n".join(todo))
 
 
-def with_mark(mark: str) -> list[Path]:
-    return [page for page in PAGES if any(mark in block.marks for block in blocks(page, "sh"))]
+def needing(*marks: str) -> list[Path]:
+    """Return the pages that have blocks which need just this."""
+    return [page for page in PAGES if any(block.marks == {*marks} for block in blocks(page, "sh"))]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", needing(), ids=lambda page: page.name)
 def test_commands_run_as_printed(page, tmp_path):
     play(page, tmp_path)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", with_mark(SLOW), ids=lambda page: page.name)
+@pytest.mark.parametrize("page", needing(SLOW), ids=lambda page: page.name)
 def test_slow_commands_run_as_printed_too(page, tmp_path):
     play(page, tmp_path, SLOW)
 
@@ -132,7 +133,7 @@ def test_commands_for_the_picture_sets(text, tmp_path, data_dir):
 
 
 @pytest.mark.golden
-@pytest.mark.parametrize("page", with_mark(AUTHORS), ids=lambda page: page.name)
+@pytest.mark.parametrize("page", needing(AUTHORS), ids=lambda page: page.name)
 def test_commands_for_the_files_of_the_authors(page, tmp_path, reference_dir):
     fill(tmp_path)
     for file, place in PUBLISHED.items():
@@ -144,14 +145,18 @@ def test_commands_for_the_files_of_the_authors(page, tmp_path, reference_dir):
                 shell.run(block.text)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def python(page: Path) -> list[str]:
+    """Return the pieces of Python that run as they stand."""
+    return [b.text for b in blocks(page, "python") if not b.mark and b.file is None]
+
+
+@pytest.mark.parametrize("page", filter(python, PAGES), ids=lambda page: page.name)
 def test_python_runs_as_printed(page, tmp_path, monkeypatch):
     names: dict[str, object] = {}
     fill(tmp_path)
     monkeypatch.chdir(tmp_path)
-    for block in blocks(page, "python"):
-        if not block.mark and block.file is None:
-            exec(compile(block.text, page.name, "exec"), names)
+    for text in python(page):
+        exec(compile(text, page.name, "exec"), names)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -1,10 +1,15 @@
 """What duet aims at, and what its shipped weights make of scenes whose answer is known."""
 
+from pathlib import Path
+
+import cv2
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from fusecli import checkpoint
+from fusecli import api, checkpoint
+from fusecli.io import images
 from fusecli.models import Sample, duet
 
 SIZE = 96
@@ -67,7 +72,36 @@ class TestTarget:
         assert aim.min() >= 0 and aim.max() <= 1
 
 
-def test_the_last_quarter_of_a_batch_is_displaced_and_judged_in_place() -> None:
+class TestAgreement:
+    @staticmethod
+    def best(ir: Tensor, vis: Tensor) -> Tensor:
+        """Return the displacement that agrees best in each cell, (2, H / 8, W / 8) steps."""
+        found = duet.agreement(torch.cat([ir, vis], 1)).argmax(1)[0]
+        edge = 2 * duet.REACH + 1
+        return torch.stack([found % edge, found // edge]) - duet.REACH
+
+    @pytest.mark.parametrize("steps", [(0, 0), (2, 0), (0, -3), (-1, 2)])
+    def test_a_displacement_is_seen_whatever_the_sign_of_the_edges(
+        self, steps: tuple[int, int]
+    ) -> None:
+        scene = 0.5 + texture(1, 0.4)
+        dx, dy = (duet.STEP * step for step in steps)
+        moved = 1 - torch.roll(scene, (dy, dx), (-2, -1))  # and dark is bright now
+        found = self.best(moved, scene)[:, 3:-3, 3:-3]
+        assert (found == torch.tensor(steps)[:, None, None]).all()
+
+    def test_each_part_of_an_image_is_compared_on_its_own(self) -> None:
+        scene = torch.cat([0.5 + texture(1, 0.4), 0.5 + texture(2, 0.4)], -1)
+        moved = torch.cat([scene[..., :SIZE], torch.roll(scene[..., SIZE:], 8, -1)], -1)
+        across = self.best(moved, scene)[0]
+        assert (across[3:-3, :4] == 0).all()
+        assert (across[3:-3, -4:] == 2).all()
+
+    def test_without_edges_no_displacement_agrees(self) -> None:
+        assert duet.agreement(torch.cat([flat(0.3), flat(0.6)], 1)).abs().max() == 0
+
+
+def test_the_last_pairs_of_a_batch_are_displaced_and_judged_in_place() -> None:
     seen: list[Tensor] = []
 
     def network(ir: Tensor, vis: Tensor) -> Tensor:
@@ -112,6 +146,22 @@ class TestShippedWeights:
             assert inner.diff(dim=-1).abs().max() < 0.01, "grain in a flat scene"
             assert min(ir, vis) - 0.15 < inner.mean() < max(ir, vis) + 0.15
 
+    def test_detail_of_a_displaced_infrared_image_is_kept_out(
+        self, network: torch.nn.Module
+    ) -> None:
+        scene = 0.5 + texture(7, 0.3)
+
+        def trace(moved: int) -> float:
+            """Return how much of infrared detail that the visible image lacks is in the result."""
+            own = texture(8, 0.15)
+            ir = torch.roll(0.5 + 0.5 * (scene - 0.5) + own, (moved, moved), (-2, -1))
+            own = torch.roll(own, (moved, moved), (-2, -1))
+            inner = (..., slice(16, -16), slice(16, -16))
+            added = (network(ir, scene) - scene)[inner]
+            return float((added * own[inner]).sum() / own[inner].square().sum())
+
+        assert trace(8) < 0.5 * trace(0)
+
     def test_noise_of_a_camera_is_not_amplified_from_frame_to_frame(
         self, network: torch.nn.Module
     ) -> None:
@@ -125,3 +175,30 @@ class TestShippedWeights:
         change = (network(*first) - network(*second)).abs().mean()
         of_sources = max((a - b).abs().mean() for a, b in zip(first, second, strict=True))
         assert change < 1.2 * of_sources
+
+
+class TestColoursAtNight:
+    """The colours of the visible image are kept, not scaled with the brightness."""
+
+    @staticmethod
+    def chroma(pixels: np.ndarray) -> np.ndarray:
+        return cv2.cvtColor(pixels, cv2.COLOR_RGB2YCrCb)[..., 1:].astype(np.float64)
+
+    def test_noise_of_the_colours_is_not_lifted_with_the_dark(self) -> None:
+        noise = np.random.default_rng(1).normal(40, 4, (96, 96, 3))
+        vis = np.clip(noise, 0, 255).round().astype(np.uint8)
+        ir = (255 * patch(0.2, 0.6)[0, 0].numpy()).round().astype(np.uint8)
+        fused = api.fuse(ir, vis)
+        warm = np.s_[44:52, 44:52]
+        assert fused[warm].mean() > vis[warm].mean() + 25
+        assert np.abs(self.chroma(fused)[warm] - self.chroma(vis)[warm]).max() <= 2  # of rounding
+
+    @pytest.mark.realdata
+    @pytest.mark.parametrize("key", ["00681N", "00730N", "00762N", "00858N", "00881N", "01023N"])
+    def test_at_real_nights(self, key: str, data_dir: Path) -> None:
+        ir, vis = (data_dir / "extra-train/msrs" / side / f"{key}.png" for side in ("ir", "vi"))
+        fused, before = api.fuse(ir, vis), images.read(str(vis)).pixels
+        inside = (fused.min(-1) > 0) & (fused.max(-1) < 255)  # where nothing was clipped
+        assert inside.mean() > 0.85
+        moved = np.abs(self.chroma(fused) - self.chroma(before))[inside]
+        assert moved.max() <= 2

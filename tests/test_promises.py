@@ -148,3 +148,22 @@ def test_a_limit_of_pixels_from_the_environment(tmp_path: Path, monkeypatch) -> 
     for limit, status in ((24 * 32 - 1, 4), (24 * 32, 0)):
         monkeypatch.setenv("FUSECLI_MAX_PIXELS", str(limit))
         assert fuse(ir, vis, "-o", tmp_path / "out.png") == status
+
+
+def test_what_does_not_fit_is_refused_and_the_rest_goes_on(
+    tmp_path: Path, monkeypatch, capsys
+) -> None:
+    """A network that looks at the whole image, on a machine with room for 30x40 pixels."""
+    pixel = models.find("reconet-plus").memory
+    monkeypatch.setattr("fusecli.pipeline.inference.total_memory", lambda device: pixel * 30 * 40)
+    for name, size in (("large", (33, 40)), ("small", (24, 32))):
+        draw(tmp_path / "ir" / f"{name}.png", size)
+        draw(tmp_path / "vis" / f"{name}.png", size)
+    sources = (tmp_path / "ir", tmp_path / "vis", "-o", tmp_path / "out")
+    assert fuse_with("reconet-plus", *sources, "--json") == 3
+    report = json.loads(capsys.readouterr().out)
+    assert [(item["key"], item["code"]) for item in report["failures"]] == [
+        ("large", "model.memory")
+    ]
+    assert "cannot fuse 40x33 pixels in the memory of cpu" in report["failures"][0]["message"]
+    assert list(contents(tmp_path / "out")) == ["small.png"]

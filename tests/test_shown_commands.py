@@ -196,6 +196,14 @@ def test_commands_of_model_cards_are_accepted(card: Path) -> None:
     assert found or "`training/weights.sh" in text, "a card says how its weights were made"
 
 
+def test_recorded_commands_are_accepted() -> None:
+    recorded = runpy.run_path(str(ROOT / "docs" / "screens.py"))
+    lines = [line for screen in recorded["SCREENS"].values() for line in screen]
+    for line in (*lines, recorded["REPORT"]):
+        if "reconnet" not in line:  # mistyped on purpose
+            accept(line)
+
+
 def test_every_training_of_the_script_is_accepted(tmp_path: Path) -> None:
     """Run it with a `fusecli` that writes down its arguments and makes the files it would make."""
     programs = tmp_path / "bin"
