@@ -150,7 +150,7 @@ def python(page: Path) -> list[str]:
     return [b.text for b in blocks(page, "python") if not b.mark and b.file is None]
 
 
-@pytest.mark.parametrize("page", filter(python, PAGES), ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [p for p in PAGES if python(p)], ids=lambda page: page.name)
 def test_python_runs_as_printed(page, tmp_path, monkeypatch):
     names: dict[str, object] = {}
     fill(tmp_path)
