@@ -124,6 +124,15 @@ def correlation(a: Tensor, b: Tensor) -> Tensor:
     return ((a * b).sum((-2, -1)) / (energy + 1e-12).sqrt()).mean()
 
 
+def difference_loss(fused: Tensor, ir: Tensor, vis: Tensor) -> Tensor:
+    """Return 2 minus how well each source correlates with what fusion added to the other.
+
+    Source:
+        Aslantas and Bendes, AEU 69, 2015: the sum of the correlations of differences (SCD).
+    """
+    return 2 - correlation(fused - vis, ir) - correlation(fused - ir, vis)
+
+
 def range_loss(fused: Tensor, low: float = 0.0, high: float = 1.0) -> Tensor:
     """Return how far values lie outside `low` to `high`, averaged over all pixels."""
     return ((low - fused).clamp_min(0) + (fused - high).clamp_min(0)).mean()

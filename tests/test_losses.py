@@ -6,7 +6,8 @@ import torch
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from fusecli import losses
+from fusecli import losses, metrics
+from fusecli.metrics import Plane, Scene
 
 
 def image(seed: int, height: int = 20, width: int = 24) -> torch.Tensor:
@@ -70,3 +71,12 @@ def test_correlation() -> None:
     assert losses.correlation(a, 3 * a + 1).item() == pytest.approx(1, abs=1e-4)
     assert losses.correlation(a, -a).item() == pytest.approx(-1, abs=1e-4)
     assert abs(losses.correlation(a, b).item()) < 0.2
+
+
+def test_the_difference_term_is_two_minus_its_metric() -> None:
+    ir, vis = image(1), image(2)
+    fused = 0.6 * ir + 0.3 * vis.square()
+    planes = [Plane(255 * picture.double()) for picture in (ir, vis, fused)]
+    (spec,) = metrics.select("scd:sum")
+    expected = 2 - float(metrics.measure([spec], Scene(*planes))[spec.key])
+    assert losses.difference_loss(fused, ir, vis).item() == pytest.approx(expected, abs=1e-4)

@@ -64,7 +64,7 @@ def test_sets_of_superfusion_are_read(data_dir) -> None:
 
 @pytest.mark.slow
 @pytest.mark.realdata
-@pytest.mark.parametrize(("name", "error"), [("roadscene-test", 2.5), ("tno-test", 2.5)])
+@pytest.mark.parametrize(("name", "error"), [("roadscene-test", 1.5), ("tno-test", 1.5)])
 def test_real_sets_under_mixed_warps(tmp_path, data_dir, name, error) -> None:
     sides = (str(data_dir / name / "ir"), str(data_dir / name / "vi"))
     made = tmp_path / "set"

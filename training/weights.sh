@@ -33,9 +33,16 @@ reconet() {
 }
 
 mfeif() {
-  train mfeif -m mfeif --set margin=8 --stage finetune --crop 96 --batch-size 4 --steps 1600 --lr 1.5e-3 \
-    --clip-grad 1 --warmup 30 \
+  local first="-m mfeif --crop 96 --clip-grad 1" shared="-m mfeif --set margin=8 --crop 96 --clip-grad 1"
+  train mfeif-first $first --stage finetune --batch-size 4 --steps 1600 --lr 1.5e-3 --warmup 30 \
     --loss gradient=12 --loss wssim=6 --loss intensity=4 --loss ssim=1 --loss range=5
+  train mfeif-balanced $shared --stage finetune --init "$runs/mfeif-first/last.safetensors" \
+    --batch-size 4 --steps 450 --lr 7e-4 --warmup 10 \
+    --loss gradient=5 --loss wssim=2 --loss intensity=8 --loss ssim=4 --loss range=5
+  train mfeif-settled $shared --stage settle --init "$runs/mfeif-balanced/last.safetensors" \
+    --batch-size 2 --steps 160 --lr 4e-4 --warmup 10 --loss ssim=5
+  train mfeif $shared --stage settle --init "$runs/mfeif-settled/last.safetensors" \
+    --batch-size 2 --steps 150 --lr 3e-4 --warmup 5 --seed 1 --loss ssim=8
 }
 
 rfvif() {

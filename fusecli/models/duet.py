@@ -178,7 +178,7 @@ def fusion_loss(network: nn.Module, sample: Sample) -> dict[str, Tensor]:
         "gradient": losses.signed_gradient_loss(fused, ir, vis),
         "ssim": losses.ssim_loss(fused, ir) + losses.ssim_loss(fused, vis),
         # what fusion added to either source should look like the other one
-        "difference": 2 - losses.correlation(fused - vis, ir) - losses.correlation(fused - ir, vis),
+        "difference": losses.difference_loss(fused, ir, vis),
         "range": losses.range_loss(fused),
     }
 

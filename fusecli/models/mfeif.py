@@ -19,6 +19,15 @@ from fusecli.models._blocks import ConvBlock, magnitude
 from fusecli.models._mfeif_layout import adapt
 
 SHALLOW, MIDDLE, DEEP = 32, 48, 64
+# Prefixes of all parameters but those of the norms, in both variants.
+UNNORMED = (
+    "extractor.stem.conv",
+    *(f"extractor.paths.{path}.{layer}.conv" for path in range(3) for layer in range(3)),
+    "attention",
+    "temperature",
+    *(f"decoder.d{layer}.conv" for layer in (1, 2, 3, 4)),
+    *(f"decoder.d4.{kind}" for kind in ("weight", "bias")),
+)
 Features = tuple[Tensor, Tensor, Tensor]
 
 
@@ -295,7 +304,10 @@ def fusion_loss(network: MFEIF, sample: Sample) -> dict[str, Tensor]:
     """Return the terms of fusing the pair."""
     trace = network.trace(sample.ir, sample.vis)
     terms = losses.fusion_terms(trace.fused, sample.ir, sample.vis)
-    return terms | {"softmax_peak": softmax_peak(trace.weights)}
+    return terms | {
+        "difference": losses.difference_loss(trace.fused, sample.ir, sample.vis),
+        "softmax_peak": softmax_peak(trace.weights),
+    }
 
 
 def halo(options: Mapping[str, Any]) -> int:
@@ -337,7 +349,9 @@ SPEC = ModelSpec(
         Stage(
             "attend",
             fusion_loss,
-            losses.OFFERED | {"ssim": 1.0, "pixel": 0.5, "max_gradient": 5.0, "softmax_peak": 0.0},
+            losses.OFFERED
+            | {"ssim": 1.0, "pixel": 0.5, "max_gradient": 5.0, "difference": 0.0}
+            | {"softmax_peak": 0.0},
             trains=("attention",),
             epochs=100,
             batch_size=8,
@@ -350,11 +364,26 @@ SPEC = ModelSpec(
             fusion_loss,
             losses.OFFERED
             | {"ssim": 0.0, "pixel": 0.0, "gradient": 10.0, "wssim": 10.0, "intensity": 3.0}
-            | {"range": 5.0, "softmax_peak": 0.0},
+            | {"difference": 0.0, "range": 5.0, "softmax_peak": 0.0},
             epochs=0,
             batch_size=8,
             crop=128,
             lr=1e-3,
+            schedule="cosine",
+        ),
+        # The same with the norms as inference has them: their means over small batches are noise,
+        # which shows as brightness.
+        Stage(
+            "settle",
+            fusion_loss,
+            losses.OFFERED
+            | {"ssim": 8.0, "pixel": 0.0, "gradient": 4.0, "wssim": 3.0, "intensity": 8.0}
+            | {"difference": 0.8, "range": 5.0, "softmax_peak": 0.0},
+            trains=UNNORMED,
+            epochs=0,
+            batch_size=8,
+            crop=128,
+            lr=4e-4,
             schedule="cosine",
         ),
     ),
