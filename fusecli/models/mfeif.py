@@ -315,6 +315,9 @@ def halo(options: Mapping[str, Any]) -> int:
     return 2 + 3 * (1 + 2) + 4
 
 
+# Every term of fusion, none of them counted.
+TERMS = losses.OFFERED | {"ssim": 0.0, "pixel": 0.0, "difference": 0.0, "softmax_peak": 0.0}
+
 SPEC = ModelSpec(
     title="MFEIF",
     paper="J. Liu, X. Fan, J. Jiang, R. Liu, Z. Luo: Learning a Deep Multi-Scale Feature Ensemble "
@@ -349,9 +352,7 @@ SPEC = ModelSpec(
         Stage(
             "attend",
             fusion_loss,
-            losses.OFFERED
-            | {"ssim": 1.0, "pixel": 0.5, "max_gradient": 5.0, "difference": 0.0}
-            | {"softmax_peak": 0.0},
+            TERMS | {"ssim": 1.0, "pixel": 0.5, "max_gradient": 5.0},
             trains=("attention",),
             epochs=100,
             batch_size=8,
@@ -362,23 +363,20 @@ SPEC = ModelSpec(
         Stage(
             "finetune",
             fusion_loss,
-            losses.OFFERED
-            | {"ssim": 0.0, "pixel": 0.0, "gradient": 10.0, "wssim": 10.0, "intensity": 3.0}
-            | {"difference": 0.0, "range": 5.0, "softmax_peak": 0.0},
+            TERMS | {"gradient": 10.0, "wssim": 10.0, "intensity": 3.0, "range": 5.0},
             epochs=0,
             batch_size=8,
             crop=128,
             lr=1e-3,
             schedule="cosine",
         ),
-        # The same with the norms as inference has them: their means over small batches are noise,
-        # which shows as brightness.
+        # The same with the norms as inference has them: a small batch's are noise in brightness.
         Stage(
             "settle",
             fusion_loss,
-            losses.OFFERED
-            | {"ssim": 8.0, "pixel": 0.0, "gradient": 4.0, "wssim": 3.0, "intensity": 8.0}
-            | {"difference": 0.8, "range": 5.0, "softmax_peak": 0.0},
+            TERMS
+            | {"gradient": 4.0, "wssim": 3.0, "intensity": 8.0, "range": 5.0}
+            | {"ssim": 8.0, "difference": 0.8},
             trains=UNNORMED,
             epochs=0,
             batch_size=8,
