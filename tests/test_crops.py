@@ -87,9 +87,9 @@ def test_shifted_crops_know_their_truth(pairs):
     still = ((dx == 0) & (dy == 0)).float().mean()
     assert 0.04 < still < 0.2  # a tenth on purpose, and 0.9 / 121 by chance
     inner = (..., slice(5, 11), slice(5, 11))
-    torch.testing.assert_close(resample(sample.ir, sample.field)[inner], sample.ir_true[inner])
-    back = resample(sample.vis, -sample.field)
-    torch.testing.assert_close(back[inner], sample.vis_true[inner])
+    torch.testing.assert_close(resample(sample.vis, sample.field)[inner], sample.vis_true[inner])
+    back = resample(sample.ir, -sample.field)
+    torch.testing.assert_close(back[inner], sample.ir_true[inner])
 
 
 def test_warped_crops_know_their_truth(tmp_path):

@@ -178,10 +178,11 @@ def test_either_side_is_displaced_in_turn() -> None:
     assert _register.roles(sample) == (vis, ir, vis_true)
 
 
-def test_the_true_field_serves_both_roles() -> None:
+@pytest.mark.parametrize("misalign", ["mild:mixed", "shift:8"])
+def test_the_true_field_serves_both_roles(misalign: str) -> None:
     picture = (255 * soft_pair(96, 128)[0][0, 0].numpy()).astype(np.uint8)
     pictures = [(picture, picture)]  # seen alike by both cameras, either lies on the other
-    plan = CropPlan(seed=1, crop=64, misalign="mild:mixed")
+    plan = CropPlan(seed=1, crop=64, misalign=misalign)
     crops = Crops(pictures, plan, {"moves": "either"})  # type: ignore[arg-type]
     sample = crops.batch(range(4))
     assert sample.field is not None

@@ -63,8 +63,8 @@ class Sample:
         vis: Visible luma, as the network sees it (perhaps displaced).
         ir_true: Infrared on the grid of `vis`; equals `ir` where nothing was displaced.
         vis_true: Visible luma on the grid of `ir`; equals `vis` where nothing was displaced.
-        field: (B, 2, H, W) pixels (dx, dy), backward: where the moving image must be read so that
-            it lines up with the fixed one. None where nothing was displaced.
+        field: (B, 2, H, W) pixels (dx, dy), backward: where `vis` must be read so that it lines up
+            with `ir`, and becomes `vis_true`. None where nothing was displaced.
         options: Values of the options marked `recipe`.
     """
 

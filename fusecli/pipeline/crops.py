@@ -233,7 +233,7 @@ class Crops:
         rows, columns = (side - self.plan.crop for side in ir.shape)
         top = int(generator.integers(max(0, -dy), rows - max(0, dy) + 1))
         left = int(generator.integers(max(0, -dx), columns - max(0, dx) + 1))
-        field = torch.tensor([-dx, -dy], dtype=torch.float32).view(2, 1, 1)
+        field = torch.tensor([dx, dy], dtype=torch.float32).view(2, 1, 1)
         return _Crop(
             ir=self._window(ir, top + dy, left + dx),
             vis=self._window(vis, top, left),
