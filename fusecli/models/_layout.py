@@ -34,6 +34,21 @@ def without_prefix(state: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     return {key.removeprefix(prefix): value for key, value in state.items()}
 
 
+def joined(parts: Mapping[str, Any], separator: str) -> dict[str, Any]:
+    """Return a dictionary of state dicts as one: keys are part, separator, key.
+
+    The `module.` of a data-parallel run is taken off; a value that is no state dict stays.
+    """
+    flat: dict[str, Any] = {}
+    for part, content in parts.items():
+        if isinstance(content, Mapping):
+            bare = without_prefix(content, "module.")
+            flat |= {f"{part}{separator}{key}": value for key, value in bare.items()}
+        else:
+            flat[part] = content
+    return flat
+
+
 def translate(
     state: Mapping[str, Any], table: Mapping[str, str], *, title: str
 ) -> dict[str, Tensor]:

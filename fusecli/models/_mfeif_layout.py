@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from fusecli.models._layout import batch_norm, convolution, translate, without_prefix
+from fusecli.models._layout import batch_norm, convolution, joined, translate
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,11 +44,4 @@ def adapt(state: Mapping[str, Any]) -> dict[str, Tensor]:
     Raises:
         MissingError: `weights.layout`, when keys are missing or unknown.
     """
-    flat: dict[str, Any] = {}
-    for part, content in state.items():
-        if isinstance(content, Mapping):
-            bare = without_prefix(content, "module.")
-            flat |= {f"{part}/{key}": value for key, value in bare.items()}
-        else:
-            flat[part] = content
-    return translate(flat, LAYOUT, title="MFEIF")
+    return translate(joined(state, "/"), LAYOUT, title="MFEIF")
