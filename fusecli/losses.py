@@ -143,7 +143,7 @@ def fusion_terms(fused: Tensor, ir: Tensor, vis: Tensor) -> dict[str, Tensor]:
 
     `ssim` and `pixel` are sums over both sources. They draw towards the average of the two, the
     gradient terms towards the sharper source, `intensity` towards the brighter one; `wssim` keeps
-    what stands out in either.
+    what stands out in either, `difference` asks that each source can be told from the result.
     """
     return {
         "ssim": ssim_loss(fused, ir) + ssim_loss(fused, vis),
@@ -152,9 +152,12 @@ def fusion_terms(fused: Tensor, ir: Tensor, vis: Tensor) -> dict[str, Tensor]:
         "max_gradient": max_gradient_loss(fused, ir, vis),
         "intensity": max_intensity_loss(fused, ir, vis),
         "wssim": weighted_ssim_loss(fused, ir, vis),
+        "difference": difference_loss(fused, ir, vis),
         "range": range_loss(fused),
     }
 
 
 # The terms a recipe offers without using them.
-OFFERED = {"gradient": 0.0, "max_gradient": 0.0, "intensity": 0.0, "wssim": 0.0, "range": 0.0}
+OFFERED = dict.fromkeys(
+    ("gradient", "max_gradient", "intensity", "wssim", "difference", "range"), 0.0
+)

@@ -304,10 +304,7 @@ def fusion_loss(network: MFEIF, sample: Sample) -> dict[str, Tensor]:
     """Return the terms of fusing the pair."""
     trace = network.trace(sample.ir, sample.vis)
     terms = losses.fusion_terms(trace.fused, sample.ir, sample.vis)
-    return terms | {
-        "difference": losses.difference_loss(trace.fused, sample.ir, sample.vis),
-        "softmax_peak": softmax_peak(trace.weights),
-    }
+    return terms | {"softmax_peak": softmax_peak(trace.weights)}
 
 
 def halo(options: Mapping[str, Any]) -> int:
@@ -316,7 +313,7 @@ def halo(options: Mapping[str, Any]) -> int:
 
 
 # Every term of fusion, none of them counted.
-TERMS = losses.OFFERED | {"ssim": 0.0, "pixel": 0.0, "difference": 0.0, "softmax_peak": 0.0}
+TERMS = losses.OFFERED | {"ssim": 0.0, "pixel": 0.0, "softmax_peak": 0.0}
 
 SPEC = ModelSpec(
     title="MFEIF",
