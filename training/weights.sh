@@ -26,10 +26,12 @@ duet() {
 }
 
 reconet() {
-  local loss="--loss ssim=1 --loss pixel=1 --loss wssim=3 --loss intensity=2 --loss gradient=8 --loss range=5"
-  train reconet-fuse -m reconet --stage fuse --crop 64 --batch-size 8 --steps 500 --lr 3e-3 $loss
-  train reconet -m reconet --stage settle --init "$runs/reconet-fuse/last.safetensors" \
-    --crop 96 --batch-size 6 --steps 1500 --lr 2e-3 $loss
+  local loss="--loss ssim=1 --loss pixel=1 --loss wssim=3 --loss gradient=8 --loss range=5"
+  train reconet-fuse -m reconet --stage fuse --crop 64 --batch-size 8 --steps 500 --lr 3e-3 $loss --loss intensity=2
+  train reconet-settled -m reconet --stage settle --init "$runs/reconet-fuse/last.safetensors" \
+    --crop 96 --batch-size 6 --steps 1500 --lr 2e-3 $loss --loss intensity=2
+  train reconet -m reconet --stage settle --init "$runs/reconet-settled/last.safetensors" \
+    --crop 96 --batch-size 6 --steps 900 --lr 1e-3 --warmup 10 $loss --loss intensity=3 --loss difference=0.4
 }
 
 mfeif() {
