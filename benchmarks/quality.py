@@ -38,15 +38,20 @@ LABELS = {metrics.find(key).label: key for key in KEYS}  # as papers print them
 PEERS = Path(__file__).with_name("peers.csv")
 
 
-def read_set(folder: Path) -> list[tuple[str, Tensor, Tensor]]:
-    """Return (key, infrared, visible) luma of a set, (1, 1, H, W) in 0..1, rounded to 8 bits."""
+def read_set(folder: Path, visible: str = "vi") -> list[tuple[str, Tensor, Tensor]]:
+    """Return (key, infrared, visible) luma of a set, (1, 1, H, W) in 0..1, rounded to 8 bits.
+
+    Args:
+        folder: Has the folders `ir` and `visible`.
+        visible: Name of the second one.
+    """
 
     def luma(path: str) -> Tensor:
         pixels = images.read(path).pixels
         unit = images.to_unit(images.luma(pixels), images.limits(pixels, "auto"))
         return eight_bits(torch.from_numpy(unit)[None, None])
 
-    found = find_pairs(str(folder / "ir"), str(folder / "vi"))
+    found = find_pairs(str(folder / "ir"), str(folder / visible))
     return [(pair.key, luma(pair.ir), luma(pair.vis)) for pair in found.pairs]
 
 

@@ -8,11 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fusecli import models, perceptual
+from benchmarks import quality
+from fusecli import checkpoint, models, perceptual
 from fusecli.errors import MissingError, UsageError
 from fusecli.models import Sample, _rfvif_alignment, _rfvif_refinement, rfvif
 from fusecli.ops import dynamic_conv
 from fusecli.ops.local_similarity import local_similarity
+from fusecli.pipeline.inference import Fuser
 
 
 def count(module: nn.Module) -> int:
@@ -348,3 +350,21 @@ def test_efficientnet_is_read_from_its_package(
     assert features.shape == (1, 144, 8, 10)
     (distance,) = perceptual.distances(pair()[0], (pair()[1],), "efficientnet")
     assert distance > 0
+
+
+def test_shipped_weights_bear_a_shift_of_eight_pixels() -> None:
+    def fuser(name: str) -> Fuser:
+        loaded = checkpoint.load(name)
+        cpu = torch.device("cpu")
+        return Fuser(loaded.network, loaded.spec, loaded.options, device=cpu)
+
+    steady, plain = fuser("rfvif"), fuser("reconet")
+    data = Path(__file__).parent / "data"
+    for key, ir, vis in quality.read_set(data, visible="vis"):
+        here, there = (quality.score(steady, [(key, ir, vis)], shift) for shift in (0, 8))
+        assert there["qabf:255"] > 0.97 * here["qabf:255"], key
+        assert there["ssim:skimage_sum"] > 0.95 * here["ssim:skimage_sum"], key
+        # not by leaving the infrared image out
+        assert (steady(ir, vis) - steady(0 * ir, vis)).abs().mean() > 5 / 255, key
+    here, there = (quality.score(plain, [(key, ir, vis)], shift) for shift in (0, 8))
+    assert there["ssim:skimage_sum"] < 0.9 * here["ssim:skimage_sum"], "any network would pass"

@@ -359,6 +359,8 @@ SPEC = ModelSpec(
     memory=3000,
     full_precision=(
         *(f"branch_{side}.0.0.{layer}" for side in ("vis", "ir") for layer in ("a3", "a5", "skip")),
+        # what the weights shipped take their texture from: without it the result is 3 levels off
+        *("branch_vis.0.1", "modulation"),
         *("masks", "across", "refinement", "pyramid", "join", "tail", "head"),
     ),
     safe_in_bf16=True,
