@@ -36,6 +36,7 @@ def test_ssim_map_against_its_definition() -> None:
 def test_every_term_is_zero_when_all_three_images_are_one() -> None:
     a = image(1)
     terms = losses.fusion_terms(a, a, a)
+    assert set(terms) == {*losses.OFFERED, "ssim", "pixel"}, "--loss must know every shared term"
     # where nothing was added to a source, that it looks like the other one cannot be said
     assert terms.pop("difference").item() == 2
     for name, term in terms.items():
