@@ -47,7 +47,7 @@ def local_similarity(
     if path == "triton":
         from fusecli.ops.kernels.local_similarity import LocalSimilarity
 
-        result: Tensor = LocalSimilarity.apply(features, guide, window, temperature)
+        result: Tensor = LocalSimilarity.apply(features, guide, window, temperature, EPSILON)
         return result
     if path == "cpu":
         return in_strips(features, guide, window, temperature)

@@ -12,8 +12,6 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from fusecli.ops.local_similarity import EPSILON
-
 BLOCK = 32
 
 
@@ -37,10 +35,10 @@ def _forward(
     stride_x,
     channels,
     inverse_temperature,
+    epsilon,
     WINDOW: tl.constexpr,
     CHANNELS: tl.constexpr,
     BLOCK: tl.constexpr,
-    EPSILON: tl.constexpr,
 ):
     """Write the weighted means and the sum of each window's weights."""
     y, image = tl.program_id(1), tl.program_id(2).to(tl.int64)
@@ -50,7 +48,7 @@ def _forward(
     first = image * stride_b + channel * stride_c
     here = first + y * stride_y + x[:, None] * stride_x
     direction = tl.load(guide + here, inside, 0.0).to(tl.float32)
-    direction *= (inverse_temperature / (_length(direction) + EPSILON))[:, None]
+    direction *= (inverse_temperature / (_length(direction) + epsilon))[:, None]
     total = tl.zeros((BLOCK, CHANNELS), tl.float32)
     weights = tl.zeros((BLOCK,), tl.float32)
     for row in tl.static_range(WINDOW):
@@ -59,7 +57,7 @@ def _forward(
             at_x = tl.minimum(tl.maximum(x + column - WINDOW // 2, 0), width - 1)
             place = first + at_y * stride_y + at_x[:, None] * stride_x
             values = tl.load(features + place, inside, 0.0).to(tl.float32)
-            cosine = tl.sum(values * direction, 1) / (_length(values) + EPSILON)
+            cosine = tl.sum(values * direction, 1) / (_length(values) + epsilon)
             weight = tl.exp(cosine - inverse_temperature)
             total += weight[:, None] * values
             weights += weight
@@ -83,10 +81,10 @@ def _backward_guide(
     stride_x,
     channels,
     inverse_temperature,
+    epsilon,
     WINDOW: tl.constexpr,
     CHANNELS: tl.constexpr,
     BLOCK: tl.constexpr,
-    EPSILON: tl.constexpr,
 ):
     """Write the gradient of the guide, a pixel at a time over its window."""
     y, image = tl.program_id(1), tl.program_id(2).to(tl.int64)
@@ -97,7 +95,7 @@ def _backward_guide(
     here = first + y * stride_y + x[:, None] * stride_x
     vector = tl.load(guide + here, inside, 0.0).to(tl.float32)
     norm = _length(vector)
-    direction = vector * (inverse_temperature / (norm + EPSILON))[:, None]
+    direction = vector * (inverse_temperature / (norm + epsilon))[:, None]
     upstream = tl.load(gradient + here, inside, 0.0).to(tl.float32)
     mean = tl.sum(upstream * tl.load(result + here, inside, 0.0), 1)
     weights = tl.load(sums + (image * height + y) * width + x, x < width, 1.0)
@@ -108,14 +106,14 @@ def _backward_guide(
             at_x = tl.minimum(tl.maximum(x + column - WINDOW // 2, 0), width - 1)
             place = first + at_y * stride_y + at_x[:, None] * stride_x
             values = tl.load(features + place, inside, 0.0).to(tl.float32)
-            unit = values / (_length(values) + EPSILON)[:, None]
+            unit = values / (_length(values) + epsilon)[:, None]
             cosine = tl.sum(unit * direction, 1)
             share = tl.exp(cosine - inverse_temperature) / weights
             slope = share * (tl.sum(upstream * values, 1) - mean)
             total += slope[:, None] * unit
     # through direction = vector / (|vector| + epsilon)
-    along = tl.sum(total * vector, 1) / (tl.maximum(norm, 1e-30) * (norm + EPSILON))
-    total = (total - along[:, None] * vector) * (inverse_temperature / (norm + EPSILON))[:, None]
+    along = tl.sum(total * vector, 1) / (tl.maximum(norm, 1e-30) * (norm + epsilon))
+    total = (total - along[:, None] * vector) * (inverse_temperature / (norm + epsilon))[:, None]
     tl.store(to_guide + here, total, inside)
 
 
@@ -139,10 +137,10 @@ def _backward_features(
     padded_x,
     channels,
     inverse_temperature,
+    epsilon,
     WINDOW: tl.constexpr,
     CHANNELS: tl.constexpr,
     BLOCK: tl.constexpr,
-    EPSILON: tl.constexpr,
 ):
     """Write the gradient of the features as they are with their repeated border.
 
@@ -158,7 +156,7 @@ def _backward_features(
     place = first + source_y * stride_y + source_x[:, None] * stride_x
     values = tl.load(features + place, known, 0.0).to(tl.float32)
     norm = _length(values)
-    inverse = 1 / (norm + EPSILON)
+    inverse = 1 / (norm + epsilon)
     total = tl.zeros((BLOCK, CHANNELS), tl.float32)
     along = tl.zeros((BLOCK,), tl.float32)
     for row in tl.static_range(WINDOW):
@@ -169,7 +167,7 @@ def _backward_features(
             there = first + (at_y * stride_y + at_x * stride_x)[:, None]
             both = valid[:, None] & known
             vector = tl.load(guide + there, both, 0.0).to(tl.float32)
-            direction = vector * (inverse_temperature / (_length(vector) + EPSILON))[:, None]
+            direction = vector * (inverse_temperature / (_length(vector) + epsilon))[:, None]
             upstream = tl.load(gradient + there, both, 0.0).to(tl.float32)
             mean = tl.sum(upstream * tl.load(result + there, both, 0.0), 1)
             weights = tl.load(sums + (image * height + at_y) * width + at_x, valid, 1.0)
@@ -189,7 +187,9 @@ class LocalSimilarity(torch.autograd.Function):
     """`fusecli.ops.local_similarity.reference` with its gradient."""
 
     @staticmethod
-    def forward(ctx: Any, features: Tensor, guide: Tensor, window: int, temperature: float) -> Any:
+    def forward(
+        ctx: Any, features: Tensor, guide: Tensor, window: int, temperature: float, epsilon: float
+    ) -> Any:
         """Return the weighted means, in the type of the features."""
         features, guide = (_last(tensor) for tensor in (features, guide))
         batch, channels, height, width = features.shape
@@ -198,10 +198,10 @@ class LocalSimilarity(torch.autograd.Function):
         ctx.constants = dict(
             channels=channels,
             inverse_temperature=1 / temperature,
+            epsilon=epsilon,
             WINDOW=window,
             CHANNELS=max(16, triton.next_power_of_2(channels)),
             BLOCK=BLOCK,
-            EPSILON=EPSILON,
         )
         _forward[(triton.cdiv(width, BLOCK), height, batch)](
             features, guide, result, sums, height, width, *features.stride(), **ctx.constants
@@ -233,7 +233,7 @@ class LocalSimilarity(torch.autograd.Function):
             **ctx.constants,
         )
         to_features = torch.ops.aten.replication_pad2d_backward(padded, features, [edge] * 4)
-        return to_features, to_guide, None, None
+        return to_features, to_guide, None, None, None
 
 
 def _last(tensor: Tensor) -> Tensor:

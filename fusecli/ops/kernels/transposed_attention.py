@@ -10,7 +10,6 @@ import triton.language as tl
 from torch import Tensor
 
 from fusecli.ops.kernels._products import product_types
-from fusecli.ops.transposed_attention import Moments
 
 BLOCK = 64
 SHARES = 256  # programs for one image: about two for each multiprocessor
@@ -67,7 +66,7 @@ def _sum(
     tl.store(squares + (2 * slot + 1) * CHANNELS + channel, of_k)
 
 
-def moments_triton(q: Tensor, k: Tensor) -> Moments:
+def moments_triton(q: Tensor, k: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return what `transposed_attention.reference` does; no gradient."""
     batch, channels, height, width = q.shape
     pixels = height * width
