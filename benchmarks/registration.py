@@ -40,6 +40,7 @@ from benchmarks.timing import table
 from fusecli import checkpoint, images, metrics
 from fusecli.fields import compose, inside, invert
 from fusecli.fusion.network import Fuser
+from fusecli.images.boxes import Box, crop, largest_box
 from fusecli.metrics import Plane, Scene
 from fusecli.ops.resample import resample
 from fusecli.pairs import Pair, find_pairs
@@ -48,7 +49,6 @@ from fusecli.registration.align import align, as_transform, luma_of
 from fusecli.registration.estimate import estimate
 from fusecli.registration.learned import LearnedRegister
 from fusecli.registration.transform import Transform, load
-from fusecli.warps.boxes import Box, crop, largest_box
 
 PIXELS = 512 * 384  # of the pair that times are scaled to
 

@@ -26,6 +26,7 @@ from fusecli import fields as warping
 from fusecli.cli import run
 from fusecli.errors import FusecliError
 from fusecli.fusion import pair as fusing
+from fusecli.images import boxes
 from fusecli.pairs.files import pixel_limit
 from fusecli.run import clusters, stream
 from fusecli.run.record import Manifest, Record
@@ -33,7 +34,6 @@ from fusecli.training import step as learning
 from fusecli.training.folder import prepare
 from fusecli.training.ranks import Ranks
 from fusecli.training.recipe import resolve_stages
-from fusecli.warps import boxes
 from fusecli.warps import item as misaligning
 
 QUICK = ("--weights", "random", "--progress", "none")

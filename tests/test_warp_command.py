@@ -15,8 +15,8 @@ from runs import contents
 
 from fusecli import images
 from fusecli.cli import run
+from fusecli.images.boxes import largest_box
 from fusecli.registration.transform import load
-from fusecli.warps.boxes import largest_box
 
 QUIET = ("--progress", "none", "-q")
 

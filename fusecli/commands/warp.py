@@ -228,7 +228,7 @@ def _items(
 ) -> Iterable[Pair]:
     """Return what is warped: pairs, or single images as pairs of an image with itself."""
     from fusecli.commands.pairing import select_pairs, select_single
-    from fusecli.warps.variants import Variants
+    from fusecli.pairs.variants import Variants
 
     if paired or ir is None:
         return Variants(select_pairs(ir, vis, inputs, out, reporter), variants)

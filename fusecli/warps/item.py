@@ -21,6 +21,8 @@ from fusecli import images, previews, writing
 from fusecli.errors import InputError
 from fusecli.fields import translation
 from fusecli.images import Picture
+from fusecli.images.boxes import Box, crop, cropped, largest_box
+from fusecli.pairs.variants import split
 from fusecli.registration.move import Resampling, move_picture
 from fusecli.registration.transform import Transform
 from fusecli.report import Outcome, Reporter, RunReport, Stopwatch
@@ -30,9 +32,7 @@ from fusecli.run.plan import Job, Plan
 from fusecli.run.record import Record
 from fusecli.run.recorded import RecordedRun
 from fusecli.warps import Recipe
-from fusecli.warps.boxes import Box, crop, cropped, largest_box
 from fusecli.warps.drawing import Warp, draw_warp, seeded
-from fusecli.warps.variants import split
 
 Side = Literal["ir", "vis"]
 
