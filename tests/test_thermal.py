@@ -18,8 +18,9 @@ from runs import draw, fuse, lines
 from test_fuzz_readers import changed, edits, fuzzed
 from test_metadata import exif_block
 
+from fusecli import images
 from fusecli.errors import InputError
-from fusecli.io import images, metadata, thermal
+from fusecli.images import metadata, thermal
 
 PLANCK = {"r1": 16556.0, "b": 1428.0, "f": 1.0, "o": -342, "r2": 0.0413}
 DEGREES = np.linspace(-5, 45, 24 * 32).reshape(24, 32)

@@ -10,7 +10,8 @@ import pytest
 import tifffile
 from pictures import assert_same, cv_bytes, decode, oriented, refused, scene, set_tag, tiff_bytes
 
-from fusecli.io import images, tiff
+from fusecli import images
+from fusecli.images import tiff
 
 
 class TestTiff:

@@ -13,12 +13,12 @@ from fusecli.commands.options import Inputs, Output, Running
 from fusecli.errors import UsageError
 
 if TYPE_CHECKING:
-    from fusecli.io.pairs import Pair
-    from fusecli.pipeline.manifest import Record
-    from fusecli.pipeline.planning import Job, Plan
-    from fusecli.pipeline.shards import Shard
-    from fusecli.pipeline.stream import Pool
+    from fusecli.pairs import Pair
     from fusecli.report import Reporter
+    from fusecli.run.parts import Shard
+    from fusecli.run.plan import Job, Plan
+    from fusecli.run.record import Record
+    from fusecli.run.stream import Pool
     from fusecli.runtime import Runtime
 
 
@@ -33,8 +33,8 @@ def select_pairs(
         UsageError: Neither IR and VIS nor `--pairs`, or both.
         InputError: No pair, or files without a partner.
     """
-    from fusecli.io.files import pixel_limit
-    from fusecli.io.pairs import find_pairs
+    from fusecli.pairs import find_pairs
+    from fusecli.pairs.files import pixel_limit
 
     pixel_limit()  # a wrong variable is better noticed now than in every item
     if inputs.pairs is not None:
@@ -78,8 +78,8 @@ def select_single(ir: str, inputs: Inputs, out: str) -> list[Pair]:
         UsageError: Options that are about pairs (`usage.pairs`), or an OUT inside the source.
         InputError: No file, or two of one key.
     """
-    from fusecli.io.files import check_out, find_files, scan
-    from fusecli.io.pairs import Pair
+    from fusecli.pairs import Pair
+    from fusecli.pairs.files import check_out, find_files, scan
 
     for name in ("ir_suffix", "vis_suffix", "pair_regex", "pair_by", "unpaired"):
         if getattr(inputs, name) != getattr(Inputs, name):
@@ -105,7 +105,7 @@ class PairList:
         self._copy = None if Path(file).is_file() else self._copied()
 
     def __iter__(self) -> Iterator[Pair]:
-        from fusecli.io.pairs import Pair, read_pair_list
+        from fusecli.pairs import Pair, read_pair_list
 
         if self._copy is None:
             yield from read_pair_list(self.file)
@@ -115,7 +115,7 @@ class PairList:
             yield Pair(*json.loads(line))
 
     def _copied(self) -> IO[str]:
-        from fusecli.io.pairs import read_pair_list
+        from fusecli.pairs import read_pair_list
 
         copy = tempfile.TemporaryFile("w+", encoding="utf-8", newline="\n")  # noqa: SIM115 - read later
         for pair in read_pair_list(self.file):
@@ -134,7 +134,7 @@ def choose_record(output: Output, shard: Shard, *, is_file: bool) -> Record | No
     Raises:
         UsageError: Options that exclude each other.
     """
-    from fusecli.pipeline.manifest import Record, manifest_path, read
+    from fusecli.run.record import Record, manifest_path, read
 
     if output.resume and output.overwrite:
         raise UsageError(
@@ -169,7 +169,7 @@ def choose_pool(running: Running, runtime: Runtime, out: str) -> Pool | None:
     """
     if running.backend == "threading":
         return None
-    from fusecli.pipeline import clusters
+    from fusecli.run import clusters
 
     clusters.check(running.backend, runtime)
     if out == "-":

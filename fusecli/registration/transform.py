@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fusecli.errors import InputError
-from fusecli.warping import Matrix, check_matrix, folds, grid_scaling, matrix_field
+from fusecli.fields import Matrix, check_matrix, folds, grid_scaling, matrix_field
 
 SCHEMA = "fusecli/transform/1"
 COORDINATES = "pixel centres, origin top-left, x right, y down"

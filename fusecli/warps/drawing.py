@@ -10,7 +10,7 @@ import torch
 from torch import Generator, Tensor
 
 from fusecli.errors import InputError, UsageError
-from fusecli.warping import (
+from fusecli.fields import (
     Matrix,
     check_matrix,
     compose,
