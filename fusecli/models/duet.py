@@ -188,7 +188,7 @@ def contrast_loss(fused: Tensor, ir: Tensor) -> Tensor:
 
     What counts is the mean over a target less that over its surroundings, sign and all.
     """
-    blob = torch.sigmoid((ir - _smooth(ir, BLOB_SIGMA) - BLOB) / BLOB_SOFT)
+    blob = ((ir - _smooth(ir, BLOB_SIGMA) - BLOB) / BLOB_SOFT).clamp(0, 1)
     inside, outside = (_smooth(mask, BLOB_SIGMA) + 1e-3 for mask in (blob, 1 - blob))
 
     def step(image: Tensor) -> Tensor:
