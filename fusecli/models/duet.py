@@ -140,8 +140,7 @@ FINE_SIGMA = 3.0  # visible detail that stays on a warm target
 ACTIVITY_SIGMA, SHARE_SIGMA = 3.0, 1.5  # neighbourhood that decides, and how soft its border is
 NOISE = 0.006  # mean detail that counts as none
 TINT = 0.3  # of the infrared brightness everywhere
-STEP_UP = 1.15  # of what is warm, times its step in the infrared
-BELOW = 0.03  # the visible mean: where neither stands out the visible image stays
+STEP_UP = 1.1  # of what is warm, times its step in the infrared
 FAVOUR = 1.6  # how many times the visible detail the infrared one must have
 DECISION = 6.0  # exponent of that ratio
 SOFT = 0.02  # brightness over which the warm picture takes over from the other
@@ -179,7 +178,7 @@ def target(ir: Tensor, vis: Tensor) -> tuple[Tensor, Tensor]:
     mean_ir, mean_vis = pair.mean((2, 3), keepdim=True).split(1, 1)
     brightness = base_vis + TINT * (base_ir - mean_ir)
     plain = brightness + share * detail[:, :1] + (1 - share) * detail[:, 1:]
-    warm = mean_vis - BELOW + STEP_UP * (ir - mean_ir) + vis - _smooth(vis, FINE_SIGMA)
+    warm = mean_vis + STEP_UP * (ir - mean_ir) + vis - _smooth(vis, FINE_SIGMA)
     whole = plain + SOFT * F.softplus((warm - plain) / SOFT)
     return plain.clamp(0, 1), whole.clamp(0, 1)
 
@@ -255,9 +254,9 @@ SPEC = ModelSpec(
                 "plain": 5.0,
                 "edges": 16.0,
                 "contrast": 5.0,
-                "gradient": 4.0,
-                "ssim": 3.0,
-                "difference": 0.4,
+                "gradient": 6.0,
+                "ssim": 6.0,
+                "difference": 0.6,
                 "range": 5.0,
             },
             epochs=112,
@@ -279,5 +278,7 @@ SPEC = ModelSpec(
     limits=(
         "Infrared and visible are not interchangeable: brightness comes from the visible image.",
         "Where the visible image is white, warm targets stand out by their edges only.",
+        "What is warmer than the mean is brighter: trees by day are greyer than they are.",
+        "A displaced infrared image puts its warm targets where it has them: align such pairs.",
     ),
 )
