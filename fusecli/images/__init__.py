@@ -220,6 +220,7 @@ def _from_container(data: bytes, container: Container, name: str) -> Picture:
         stored = _decode_cv(containers.png_for_decoder(data) if png else data)
     if stored is None:
         raise ValueError(f"damaged or unsupported {container.format.upper()} data")
+    container.check(stored)
     pixels, alpha = _canonical(stored)
     metadata = Metadata(
         exif=upright(container.exif),

@@ -173,7 +173,9 @@ def _check_template(name: str) -> None:
 
 def _check_inside(stem: str, key: str) -> None:
     parts = stem.split("/")
-    if not parts[0] or not parts[-1] or ".." in parts or ":" in parts[0]:
+    # Windows alone takes a colon for a drive or a stream; elsewhere times stand in names
+    colon = os.sep == "\\" and ":" in stem
+    if not parts[0] or not parts[-1] or ".." in parts or colon:
         raise InputError(
             f"the result of '{key}' would be written outside the output folder: {stem}",
             code="out.outside",

@@ -24,6 +24,7 @@ from fusecli.errors import InputError
 from fusecli.report import Outcome, relative
 from fusecli.run import outputs
 from fusecli.run.parts import Shard
+from fusecli.text import as_json
 from fusecli.writing import refused
 
 SCHEMA = "fusecli/manifest/1"
@@ -345,7 +346,7 @@ class Manifest:
         return Path(os.path.relpath(out, self.record.out)).as_posix()
 
     def _append(self, line: Mapping[str, Any]) -> None:
-        data = json.dumps(line, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+        data = as_json(line, separators=(",", ":")).encode() + b"\n"
         os.lseek(self._file, self._end, os.SEEK_SET)
         written = 0
         try:
