@@ -25,6 +25,8 @@ JPEG_PIXELS_PER_BYTE = 512  # a Huffman code has at least one bit, a block 64 pi
 # Frame headers: 0xC0 to 0xCF without the tables DHT, JPG and DAC.
 JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 JPEG_HUFFMAN = frozenset((0xC0, 0xC1, 0xC2))
+JPEG_SEQUENTIAL = frozenset((0xC0, 0xC1))  # the last bytes are those of the last blocks
+NO_END = "truncated file: the end marker of the JPEG is missing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,7 @@ class Container:
         start: Where the pixels of a PNM or PFM file begin, otherwise 0.
         bits: Of one sample, at least 8; a decoder that gives another type has changed the pixels.
         channels: Numbers of channels that a decoder may give, opacity counted.
+        ended: False for a JPEG without end marker, which may be whole all the same.
     """
 
     format: str
@@ -54,6 +57,7 @@ class Container:
     start: int = 0
     bits: int = 8
     channels: tuple[int, ...] = (1, 3, 4)
+    ended: bool = True
 
     def check(self, pixels: np.ndarray) -> None:
         """Refuse decoded pixels that are not what the file declares.
@@ -96,7 +100,51 @@ def inspect(data: bytes) -> Container:
         return _pfm(data)
     if len(data) < 4096 and all(byte >= 32 or byte in b"\t\r\n" for byte in data[:512]):
         raise ValueError("the content is text, not a picture")
-    raise ValueError("the content is not a picture of any kind that is read here")
+    raise ValueError(_foreign(data) or "the content is not a picture of any kind that is read here")
+
+
+MAGICK = "convert it: magick {} -depth 16 a.tiff"
+# How files begin that are not read here, what they are, and what to do with them.
+FOREIGN = (
+    (rb".{4}ftyp(heic|heix|hevc|mif1|msf1)", "a HEIC picture", MAGICK.format("a.heic")),
+    (rb".{4}ftyp(avif|avis)", "an AVIF picture", MAGICK.format("a.avif")),
+    (rb".{4}ftyp", "a film", "take its frames: ffmpeg -i film.mp4 frames/%06d.png"),
+    (rb"\xff\x0a|\0\0\0\x0cJXL ", "a JPEG XL picture", "convert it: djxl a.jxl a.png"),
+    (
+        rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51",
+        "a JPEG 2000 picture",
+        "convert it: gdal_translate a.jp2 a.tif",
+    ),
+    (
+        rb"FFF\0|AFF\0",
+        "a thermal film or picture of FLIR (SEQ, FFF)",
+        "export its frames as radiometric JPEG or as TIFF in degrees with FLIR's own program",
+    ),
+    (
+        rb"PK\x03\x04",
+        "an archive (NPZ, ZIP)",
+        "unpack it; an NPZ with numpy.save('a.npy', numpy.load('a.npz')['NAME'])",
+    ),
+    (
+        rb"\x89HDF|MATLAB 5",
+        "a MAT or HDF5 file",
+        "save its array as .npy: numpy.save('a.npy', array)",
+    ),
+    (rb"GIF8", "a GIF picture", "convert it: magick a.gif a.png"),
+    (
+        rb"RIFF.{4}AVI |\x1a\x45\xdf\xa3",
+        "a film",
+        "take its frames: ffmpeg -i film frames/%06d.png",
+    ),
+)
+
+
+def _foreign(data: bytes) -> str | None:
+    """Return what a file is that is not read here, and how it becomes one that is."""
+    for start, name, remedy in FOREIGN:
+        if re.match(start, data[:32], re.DOTALL):
+            return f"{name} is not read here; {remedy}"
+    return None
 
 
 def _png(data: bytes) -> Container:
@@ -216,8 +264,9 @@ def _jpeg(data: bytes) -> Container:
         position += 2 + length
         if marker == 0xDA:  # start of scan: entropy-coded data follows
             break
-    if data.rfind(b"\xff\xd9", position) < 0:
-        raise ValueError("truncated file: the end marker of the JPEG is missing")
+    ended = data.rfind(b"\xff\xd9", position) >= 0
+    if not ended and frame not in JPEG_SEQUENTIAL:
+        raise ValueError(NO_END)
     if not frame:
         raise ValueError("damaged file: the JPEG has no frame header")
     if bits != 8:
@@ -226,7 +275,7 @@ def _jpeg(data: bytes) -> Container:
         raise ValueError(f"damaged file: {len(data)} bytes cannot hold {width}x{height} pixels")
     icc = b"".join(profile[number] for number in sorted(profile)) or None
     channels = (1,) if components == 1 else (3,)  # four inks become three colours
-    return Container("jpeg", width, height, exif, xmp, icc, channels=channels)
+    return Container("jpeg", width, height, exif, xmp, icc, channels=channels, ended=ended)
 
 
 def _webp(data: bytes) -> Container:

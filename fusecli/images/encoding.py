@@ -65,8 +65,12 @@ def encode(
     alpha: np.ndarray | None = None,
     metadata: Metadata | None = None,
     quality: int = 95,
+    invalid: np.ndarray | None = None,
 ) -> bytes:
     """Return an image file as bytes.
+
+    Pixels without a measurement stay so where the format has a way to say it: NaN in float, the
+    no-data tag in other TIFF files, full transparency in PNG and WebP. JPEG has none.
 
     Args:
         pixels: (H, W) or (H, W, 3) RGB; uint8, uint16 or float32 as the format allows.
@@ -74,14 +78,18 @@ def encode(
         alpha: Opacity, (H, W) of the same type. PNG stores grey with alpha as colour.
         metadata: Put into the file as far as the format has a place for it; None for none.
         quality: 1 to 100, of JPEG and WebP.
+        invalid: (H, W) bool, pixels without a measurement, or None.
 
     Raises:
         UsageError: `out.format`.
         InputError: `write.encode`: the encoder refuses, for example a WebP above 16383 pixels.
     """
     check_format(format, pixels.dtype, alpha is not None)
+    nodata = None
+    if invalid is not None and invalid.any():
+        pixels, alpha, nodata = _marked(pixels, alpha, invalid, format)
     if format == "tiff":
-        return tiff.write(pixels, alpha, metadata or Metadata())
+        return tiff.write(pixels, alpha, metadata or Metadata(), nodata)
     if format == "npy":
         target = io.BytesIO()
         whole = pixels if alpha is None else np.dstack((pixels, alpha))
@@ -107,6 +115,25 @@ def encode(
     if metadata is None:
         return encoded
     return embed(encoded, format, metadata, 1 if pixels.ndim == 2 and format != "webp" else 3)
+
+
+def _marked(
+    pixels: np.ndarray, alpha: np.ndarray | None, invalid: np.ndarray, format: str
+) -> tuple[np.ndarray, np.ndarray | None, str | None]:
+    """Return pixels, opacity and no-data tag that say where there is no measurement."""
+    pixels = pixels.copy()
+    if pixels.dtype.kind == "f":
+        pixels[invalid] = np.nan
+        return pixels, alpha, "nan"
+    full = np.iinfo(pixels.dtype).max
+    if alpha is not None or format in ("png", "webp"):
+        shown = np.full(invalid.shape, full, pixels.dtype) if alpha is None else alpha.copy()
+        shown[invalid] = pixels[invalid] = 0
+        return pixels, shown, None
+    if format == "tiff":  # a measurement of 0 becomes 1, or it would count as none
+        np.maximum(pixels, 1, out=pixels)
+    pixels[invalid] = 0
+    return pixels, alpha, "0"
 
 
 def _bgr(pixels: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:

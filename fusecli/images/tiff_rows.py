@@ -60,7 +60,8 @@ class TiffRows:
                 if stream.read(4) not in MAGIC:
                     return None
             file = tifffile.TiffFile(path)
-            if _is_simple(file.pages.first, os.path.getsize(path)):
+            masked = tiff.mask_page(file) is not None
+            if not masked and _is_simple(file.pages.first, os.path.getsize(path)):
                 return cls(file)
             file.close()
         except Exception:  # whoever reads it whole will say what is wrong with it
