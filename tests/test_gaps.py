@@ -150,12 +150,6 @@ def test_bands_that_come_first_are_told() -> None:
     assert "bands first" in refused(npy_bytes(np.zeros((1, 30, 40), np.uint16))).message
 
 
-def test_a_jpeg_without_end_marker_is_read_if_it_is_whole() -> None:
-    data = cv_bytes(".jpg", scene("uint8", 3, size=(160, 200)))
-    assert_same(decode(data[:-2]).pixels, decode(data).pixels)
-    assert "end marker" in refused(data[: len(data) * 2 // 3]).message
-
-
 def test_a_tag_of_nan_alone_marks_no_pixel() -> None:
     tagged = tiff_bytes(scene("float32"), extratags=[(42113, "s", 0, "nan", True)])
     assert decode(tagged).invalid is None

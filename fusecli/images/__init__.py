@@ -48,8 +48,6 @@ MAX_BYTES_PER_PIXEL = 64  # a file larger than this times the pixel bound is not
 # logo burnt into grey 0.0001, a camera's own YUV conversion 0.0075, false colour 0.34 and more.
 GREY_TOLERANCE = 0.01
 
-LAST_BYTES = 8  # of a JPEG without end marker: fewer than any but the flattest block takes
-
 
 @dataclass(frozen=True, slots=True)
 class Picture:
@@ -252,9 +250,7 @@ def _from_container(data: bytes, container: Container, name: str) -> Picture:
     stored = None
     if container.format in ("pnm", "pfm"):
         stored = containers.netpbm_pixels(data, container)
-    if stored is None and not container.ended:
-        stored = _decode_unended(data)
-    elif stored is None:
+    if stored is None:
         png = container.format == "png"
         stored = _decode_cv(containers.png_for_decoder(data) if png else data)
     if stored is None:
@@ -316,24 +312,6 @@ def _decode_cv(data: bytes) -> np.ndarray | None:
     if pixels.dtype in (np.uint8, np.uint16, np.float32):
         return np.asarray(cv2.cvtColor(pixels, codes[pixels.shape[2]]))
     return pixels[..., [2, 1, 0, 3][: pixels.shape[2]]]
-
-
-def _decode_unended(data: bytes) -> np.ndarray | None:
-    """Decode a sequential JPEG without end marker, as some cameras write them.
-
-    It is whole if its last bytes reach the last block: without them that block looks different.
-    A decoder fills what is missing, so that of a truncated file it stays as it is.
-
-    Raises:
-        ValueError: It is truncated.
-    """
-    end = b"\xff\xd9"
-    data = data.rstrip(b"\0")
-    whole = _decode_cv(data + end)
-    short = _decode_cv(data[:-LAST_BYTES] + end)
-    if whole is None or short is None or np.array_equal(whole[-8:, -8:], short[-8:, -8:]):
-        raise ValueError(containers.NO_END)
-    return whole
 
 
 def _decode_npy(data: bytes, check_size: Any) -> np.ndarray:

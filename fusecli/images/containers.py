@@ -25,8 +25,6 @@ JPEG_PIXELS_PER_BYTE = 512  # a Huffman code has at least one bit, a block 64 pi
 # Frame headers: 0xC0 to 0xCF without the tables DHT, JPG and DAC.
 JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 JPEG_HUFFMAN = frozenset((0xC0, 0xC1, 0xC2))
-JPEG_SEQUENTIAL = frozenset((0xC0, 0xC1))  # the last bytes are those of the last blocks
-NO_END = "truncated file: the end marker of the JPEG is missing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +42,6 @@ class Container:
         start: Where the pixels of a PNM or PFM file begin, otherwise 0.
         bits: Of one sample, at least 8; a decoder that gives another type has changed the pixels.
         channels: Numbers of channels that a decoder may give, opacity counted.
-        ended: False for a JPEG without end marker, which may be whole all the same.
     """
 
     format: str
@@ -57,7 +54,6 @@ class Container:
     start: int = 0
     bits: int = 8
     channels: tuple[int, ...] = (1, 3, 4)
-    ended: bool = True
 
     def check(self, pixels: np.ndarray) -> None:
         """Refuse decoded pixels that are not what the file declares.
@@ -264,9 +260,8 @@ def _jpeg(data: bytes) -> Container:
         position += 2 + length
         if marker == 0xDA:  # start of scan: entropy-coded data follows
             break
-    ended = data.rfind(b"\xff\xd9", position) >= 0
-    if not ended and frame not in JPEG_SEQUENTIAL:
-        raise ValueError(NO_END)
+    if data.rfind(b"\xff\xd9", position) < 0:
+        raise ValueError("truncated file: the end marker of the JPEG is missing")
     if not frame:
         raise ValueError("damaged file: the JPEG has no frame header")
     if bits != 8:
@@ -275,7 +270,7 @@ def _jpeg(data: bytes) -> Container:
         raise ValueError(f"damaged file: {len(data)} bytes cannot hold {width}x{height} pixels")
     icc = b"".join(profile[number] for number in sorted(profile)) or None
     channels = (1,) if components == 1 else (3,)  # four inks become three colours
-    return Container("jpeg", width, height, exif, xmp, icc, channels=channels, ended=ended)
+    return Container("jpeg", width, height, exif, xmp, icc, channels=channels)
 
 
 def _webp(data: bytes) -> Container:

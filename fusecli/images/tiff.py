@@ -11,7 +11,7 @@ import math
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 import tifffile
@@ -289,6 +289,26 @@ def _mask(file: tifffile.TiffFile, data: bytes, size: tuple[int, int]) -> np.nda
         raise ValueError("its mask is compressed in a way that is not read here")
     _check_segments(page, data)
     return np.asarray(segments.whole(page, data)[..., 0] != 0)
+
+
+class Paged(Protocol):
+    """A picture, or a file read row by row, that may have pages nobody looks at."""
+
+    @property
+    def more_pages(self) -> bool:
+        """Whether it has."""
+        ...
+
+    @property
+    def path(self) -> str:
+        """Where it is."""
+        ...
+
+
+def page_notes(*sources: Paged) -> dict[str, str]:
+    """Return the warning, by its code, about files of which only the first page is used."""
+    paths = [source.path for source in sources if source.more_pages]
+    return {"read.pages": f"only the first page of {paths[-1]} is used"} if paths else {}
 
 
 def write(

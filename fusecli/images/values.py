@@ -16,9 +16,9 @@ AUTO_PERCENTILES = (0.5, 99.5)
 
 # What `stray_value` asks for: pixels, their share, and how many times the span of the rest.
 STRAY_PIXELS, STRAY_SHARE, STRAY_GAP = 8, 0.0005, 3.0
-# Mean difference of neighbouring high bytes that is noise: evenly spread ones have 85, real
-# pictures of 16 bits at most 20.
-NOISE = 40.0
+# High bytes that are swapped low ones: the mean difference of neighbours, how many times that of
+# the other bytes, and the share that the commonest of these may have.
+NOISE, ROUGHER, COMMONEST = 8.0, 8.0, 0.95
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _LIMITS = re.compile(rf"({_NUMBER}):({_NUMBER})")
@@ -199,11 +199,14 @@ def bytes_swapped(pixels: np.ndarray) -> bool:
     """True for 16-bit values whose high bytes are noise while the low ones make a picture."""
     if pixels.dtype != np.uint16 or pixels.ndim != 2 or pixels.shape[1] < 2:
         return False
-    high, low = (
-        float(np.abs(np.diff(part.astype(np.int16), axis=1)).mean())
-        for part in (pixels >> 8, pixels & 255)
+    high, low = pixels >> 8, pixels & 255
+    rough, smooth = (
+        float(np.abs(np.diff(part.astype(np.int16), axis=1)).mean()) for part in (high, low)
     )
-    return high > NOISE and 0 < low < high / 4
+    if rough < NOISE or smooth * ROUGHER > rough:
+        return False
+    # 8 bits shifted up leave low bytes of zero.
+    return bool(np.bincount(low.ravel()).max() < COMMONEST * low.size)
 
 
 def to_unit(
