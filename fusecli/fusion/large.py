@@ -19,6 +19,7 @@ from fusecli.fusion.pair import range_notes, recolour, result_type
 from fusecli.fusion.tiles import Window
 from fusecli.fusion.workers import FuseArrays
 from fusecli.images import tiff
+from fusecli.images.encoding import mark, nodata_of
 from fusecli.images.tiff_rows import TiffRows
 from fusecli.images.values import histogram_percentiles, resolve_range
 
@@ -88,6 +89,7 @@ class LargePair:
         notes: Code to message of warnings.
         shape: Of the result, (H, W) or (H, W, 3).
         dtype: Of the result.
+        nodata: What its pixels without a measurement hold, where there are any.
         ms: Time in the network so far.
 
     Raises:
@@ -102,6 +104,7 @@ class LargePair:
         self.limits = self.ir.limits, self.vis.limits
         self.notes = range_notes(key, self.ir.limits, ir.dtype, self.ir.share_from)
         self.dtype = result_type(choices, vis.dtype)
+        self.nodata = nodata_of(self.dtype) if self.vis.nonfinite else None
         coloured = choices.chroma == "keep" or (choices.chroma == "auto" and not self.vis.grey)
         self.shape = (*vis.shape[:2], 3) if coloured else vis.shape[:2]
 
@@ -114,9 +117,12 @@ class LargePair:
         top = 0
         for fused in self._toned(folder):
             bottom = top + len(fused)
-            vis = self.vis.scaled(self.vis.stored(top, bottom))
+            stored = self.vis.stored(top, bottom)
+            vis = self.vis.scaled(stored)
             result = recolour(fused, vis, images.luma(vis), self.choices.chroma)
-            yield images.from_unit(result, self.dtype)
+            pixels = images.from_unit(result, self.dtype)
+            gaps = self.vis.rows.invalid(stored)
+            yield pixels if gaps is None or self.nodata is None else mark(pixels, gaps)
             top = bottom
 
     def _toned(self, folder: str) -> Iterator[np.ndarray]:

@@ -19,9 +19,11 @@ from fusecli.fusion.workers import FuseArrays
 from fusecli.images import Picture
 from fusecli.options import Side
 from fusecli.registration.align import Alignment, align, luma_of, pass_into
+from fusecli.registration.move import soft_edge
 from fusecli.registration.transform import Transform
 from fusecli.report import Stopwatch
 
+GAP_EDGE = 2.0  # pixels in which the fused image passes into the visible one around a gap
 SATURATED = 0.05  # share of infrared pixels at the top of their range that is worth a warning
 
 Limits = tuple[float, float]
@@ -34,7 +36,8 @@ class Sides(NamedTuple):
         ir: (H, W).
         vis: (H, W), or (H, W, 3).
         alpha: Opacity of the visible image on the same grid, where it is kept.
-        weight: Of the image that was moved, see `Aligned`; None where none was.
+        weight: Of the side that is not whole, see `Aligned`: it was moved, or lacks measurements
+            that the other has; None where it is.
     """
 
     ir: np.ndarray
@@ -55,6 +58,7 @@ class FusedPair:
         limits: Stored values of the infrared and the visible image that became 0 and 1.
         notes: Code to message of warnings.
         transform: What brought one side onto the other, where something did.
+        invalid: Pixels that the side on whose grid it lies has no measurement for, (H, W) bool.
         ms: Milliseconds by part: `read`, `align`, `run`, `write`.
     """
 
@@ -65,6 +69,7 @@ class FusedPair:
     limits: tuple[Limits, Limits]
     notes: dict[str, str]
     transform: Transform | None
+    invalid: np.ndarray | None
     ms: dict[str, float]
 
 
@@ -99,6 +104,7 @@ def fuse_pictures(
             images.limits(vis.pixels, choices.vis_range, vis.invalid),
         )
         notes = range_notes(key, limits[0], pixels.dtype, lambda v: float(np.mean(pixels >= v)))
+        notes |= images.notes_of(ir)
         sides = Sides(
             images.to_unit(pixels, limits[0], ir.invalid),
             images.to_unit(vis.pixels, limits[1], vis.invalid),
@@ -106,6 +112,7 @@ def fuse_pictures(
         )
         if alignment is None:
             sides = fit(sides, choices.fit)
+            sides = _without_gaps(sides, ir, vis)
     if alignment is not None:
         with watch("align"):
             fixed, moving = (vis, ir) if choices.grid == "vis" else (ir, vis)
@@ -125,8 +132,26 @@ def fuse_pictures(
             limits=limits,
             notes=notes,
             transform=transform,
+            invalid=_gaps(vis if choices.grid == "vis" else ir, pixels=sides.ir),
             ms=watch.ms,
         )
+
+
+def _gaps(picture: Picture, pixels: np.ndarray) -> np.ndarray | None:
+    """Return where a picture has no measurement, on the grid of `pixels`; None for nowhere."""
+    if picture.invalid is None or picture.invalid.shape == pixels.shape:
+        return picture.invalid
+    size = pixels.shape[1], pixels.shape[0]
+    gaps = cv2.resize(picture.invalid.view(np.uint8), size, interpolation=cv2.INTER_NEAREST)
+    return np.asarray(gaps != 0)
+
+
+def _without_gaps(sides: Sides, ir: Picture, vis: Picture) -> Sides:
+    """Return a pair that passes into the visible image where only the infrared one has gaps."""
+    gaps, both = _gaps(ir, sides.ir), _gaps(vis, sides.ir)
+    if gaps is None or both is not None and not (gaps & ~both).any():
+        return sides
+    return sides._replace(weight=soft_edge(~gaps, GAP_EDGE))
 
 
 def _finish(fused: np.ndarray, sides: Sides, luma: np.ndarray, choices: Choices) -> np.ndarray:

@@ -203,7 +203,8 @@ def as_grey(picture: Picture, luma_ok: bool = False) -> np.ndarray:
                 f"{picture.path or 'the infrared image'} is in colour: its channels differ by "
                 f"{spread:.0%} of their range on average",
                 code="read.colour",
-                hint="accept false colours with --ir-luma: usual palettes are read as a scale",
+                hint="accept false colours with --ir-luma: usual palettes are read as a scale; if "
+                "this is the visible image, IR and VIS are swapped: infrared comes first",
                 details={"path": picture.path, "spread": round(spread, 4)},
             )
         palette = palettes.recognised(pixels, picture.invalid)

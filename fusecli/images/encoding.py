@@ -122,18 +122,31 @@ def _marked(
 ) -> tuple[np.ndarray, np.ndarray | None, str | None]:
     """Return pixels, opacity and no-data tag that say where there is no measurement."""
     pixels = pixels.copy()
-    if pixels.dtype.kind == "f":
-        pixels[invalid] = np.nan
-        return pixels, alpha, "nan"
+    if pixels.dtype.kind == "f" or (alpha is None and format == "tiff"):
+        return mark(pixels, invalid), alpha, nodata_of(pixels.dtype)
     full = np.iinfo(pixels.dtype).max
     if alpha is not None or format in ("png", "webp"):
         shown = np.full(invalid.shape, full, pixels.dtype) if alpha is None else alpha.copy()
         shown[invalid] = pixels[invalid] = 0
         return pixels, shown, None
-    if format == "tiff":  # a measurement of 0 becomes 1, or it would count as none
-        np.maximum(pixels, 1, out=pixels)
     pixels[invalid] = 0
-    return pixels, alpha, "0"
+    return pixels, alpha, None
+
+
+def nodata_of(dtype: np.dtype) -> str:
+    """Return what pixels without a measurement hold, as the no-data tag of TIFF has it."""
+    return "nan" if dtype.kind == "f" else "0"
+
+
+def mark(pixels: np.ndarray, invalid: np.ndarray) -> np.ndarray:
+    """Put the no-data value into pixels without a measurement; those pixels are returned.
+
+    A measurement of 0 becomes 1 in integers, or it would count as none.
+    """
+    if pixels.dtype.kind == "u":
+        np.maximum(pixels, 1, out=pixels)
+    pixels[invalid] = float(nodata_of(pixels.dtype))
+    return pixels
 
 
 def _bgr(pixels: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:

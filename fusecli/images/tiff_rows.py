@@ -187,6 +187,7 @@ def write(
     dtype: np.dtype,
     metadata: Metadata,
     bands: Iterable[np.ndarray],
+    nodata: str | None = None,
 ) -> None:
     """Write a file such as `tiff.write` does, from bands of `tiff.TILE` rows (fewer at the end).
 
@@ -196,8 +197,9 @@ def write(
         dtype: uint8, uint16 or float32.
         metadata: See `tiff.write`.
         bands: From top to bottom, (rows, W) or (rows, W, 3).
+        nodata: See `tiff.write`.
     """
-    options = tiff.options(shape, dtype, metadata)
+    options = tiff.options(shape, dtype, metadata, nodata=nodata)
     tifffile.imwrite(
         target, _tiles(bands), shape=shape, dtype=dtype, **{**options, "tile": (tiff.TILE,) * 2}
     )
