@@ -6,10 +6,13 @@ import cv2
 import numpy as np
 import pytest
 from pictures import assert_same, cv_bytes, decode, npy_bytes, refused, scene, tiff_bytes
+from runs import fuse
 
 from fusecli import images
 from fusecli.images import palettes
 from fusecli.images.values import bytes_swapped, stray_value
+from fusecli.registration.move import Resampling, move_picture
+from fusecli.registration.transform import Transform
 
 INSIDE = np.hypot(*(np.mgrid[:37, :45] - np.array([18, 22])[:, None, None])) < 15
 
@@ -153,3 +156,42 @@ def test_bands_that_come_first_are_told() -> None:
 def test_a_tag_of_nan_alone_marks_no_pixel() -> None:
     tagged = tiff_bytes(scene("float32"), extratags=[(42113, "s", 0, "nan", True)])
     assert decode(tagged).invalid is None
+
+
+@pytest.mark.parametrize("kind", ["tag 0", "tag 255", "alpha", "mask"])
+@pytest.mark.parametrize("format", ["tiff", "png"])
+def test_a_collar_stays_empty_in_the_fused_image(kind: str, format: str, tmp_path: Path) -> None:
+    (tmp_path / "ir").mkdir()
+    (tmp_path / "vis").mkdir()
+    colours = np.moveaxis(scene("uint8", 3), -1, 0).clip(30, 220)
+    georeferenced(tmp_path / "vis" / "a.tif", colours, kind)
+    degrees = np.where(INSIDE, 20 + scene("float32"), np.nan).astype(np.float32)
+    (tmp_path / "ir" / "a.tif").write_bytes(tiff_bytes(degrees))
+    folders = [str(tmp_path / side) for side in ("ir", "vis")]
+    assert fuse(*folders, "-o", tmp_path / "out", "--format", format) == 0
+    suffix = "tif" if format == "tiff" else format
+    (path,) = (tmp_path / "out").glob(f"a.{suffix}*")
+    fused = images.read(str(path))
+    assert fused.invalid is not None
+    assert_same(fused.invalid, ~INSIDE)
+
+
+def test_what_register_cannot_fill_is_no_measurement_for_fuse(tmp_path: Path) -> None:
+    counts = (29_000 + 1000 * scene("float32", size=(120, 160))).astype(np.uint16)
+    vis = np.rint(255 * scene("float32", size=(120, 160))).astype(np.uint8)
+    for side, pixels in (("ir", counts), ("vis", vis)):
+        (tmp_path / side).mkdir()
+        (tmp_path / side / "a.png").write_bytes(cv_bytes(".png", pixels))
+    shift = [[1, 0, 12], [0, 1, 7], [0, 0, 1]]
+    moved, covered = move_picture(
+        images.read(str(tmp_path / "ir" / "a.png")),
+        Transform(
+            "a", "translation", np.array(shift, float), (120, 160), (120, 160)
+        ).displacement(),
+        Resampling(),
+    )
+    assert moved.invalid is not None
+    assert_same(moved.invalid, ~covered)
+    again = decode(images.encode(moved.pixels, format="png", invalid=moved.invalid))
+    low, high = images.limits(again.pixels, "auto", again.invalid)
+    assert 28_900 < low < high < 30_100

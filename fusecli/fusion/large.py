@@ -15,7 +15,7 @@ import torch
 from fusecli import images
 from fusecli.fusion import Choices
 from fusecli.fusion.network import stretch_from
-from fusecli.fusion.pair import range_notes, recolour, result_type
+from fusecli.fusion.pair import fill_gaps, range_notes, recolour, result_type
 from fusecli.fusion.tiles import Window
 from fusecli.fusion.workers import FuseArrays
 from fusecli.images import tiff
@@ -104,7 +104,8 @@ class LargePair:
         self.limits = self.ir.limits, self.vis.limits
         self.notes = range_notes(key, self.ir.limits, ir.dtype, self.ir.share_from)
         self.dtype = result_type(choices, vis.dtype)
-        self.nodata = nodata_of(self.dtype) if self.vis.nonfinite else None
+        self.reference = self.vis if choices.grid == "vis" else self.ir
+        self.nodata = nodata_of(self.dtype) if self.reference.nonfinite else None
         coloured = choices.chroma == "keep" or (choices.chroma == "auto" and not self.vis.grey)
         self.shape = (*vis.shape[:2], 3) if coloured else vis.shape[:2]
 
@@ -117,12 +118,16 @@ class LargePair:
         top = 0
         for fused in self._toned(folder):
             bottom = top + len(fused)
-            stored = self.vis.stored(top, bottom)
-            vis = self.vis.scaled(stored)
-            result = recolour(fused, vis, images.luma(vis), self.choices.chroma)
+            vis = self.vis.scaled(self.vis.stored(top, bottom))
+            luma = images.luma(vis)
+            if self.ir.nonfinite:
+                fill_gaps(fused, luma, self.ir.rows.invalid(self.ir.stored(top, bottom)))
+            result = recolour(fused, vis, luma, self.choices.chroma)
             pixels = images.from_unit(result, self.dtype)
-            gaps = self.vis.rows.invalid(stored)
-            yield pixels if gaps is None or self.nodata is None else mark(pixels, gaps)
+            if self.nodata is not None:
+                gaps = self.reference.rows.invalid(self.reference.stored(top, bottom))
+                pixels = pixels if gaps is None else mark(pixels, gaps)
+            yield pixels
             top = bottom
 
     def _toned(self, folder: str) -> Iterator[np.ndarray]:

@@ -19,11 +19,9 @@ from fusecli.fusion.workers import FuseArrays
 from fusecli.images import Picture
 from fusecli.options import Side
 from fusecli.registration.align import Alignment, align, luma_of, pass_into
-from fusecli.registration.move import soft_edge
 from fusecli.registration.transform import Transform
 from fusecli.report import Stopwatch
 
-GAP_EDGE = 2.0  # pixels in which the fused image passes into the visible one around a gap
 SATURATED = 0.05  # share of infrared pixels at the top of their range that is worth a warning
 
 Limits = tuple[float, float]
@@ -36,8 +34,7 @@ class Sides(NamedTuple):
         ir: (H, W).
         vis: (H, W), or (H, W, 3).
         alpha: Opacity of the visible image on the same grid, where it is kept.
-        weight: Of the side that is not whole, see `Aligned`: it was moved, or lacks measurements
-            that the other has; None where it is.
+        weight: Of the image that was moved, see `Aligned`; None where none was.
     """
 
     ir: np.ndarray
@@ -112,7 +109,6 @@ def fuse_pictures(
         )
         if alignment is None:
             sides = fit(sides, choices.fit)
-            sides = _without_gaps(sides, ir, vis)
     if alignment is not None:
         with watch("align"):
             fixed, moving = (vis, ir) if choices.grid == "vis" else (ir, vis)
@@ -122,6 +118,8 @@ def fuse_pictures(
     answer = network(sides.ir, luma)
     watch.ms["run"] = round(answer.ms, 3)
     with watch("write"):
+        if alignment is None:
+            fill_gaps(answer.image, luma, _gaps(ir, luma))
         unit = _finish(answer.image, sides, luma, choices)
         dtype = result_type(choices, vis.pixels.dtype)
         return FusedPair(
@@ -132,7 +130,7 @@ def fuse_pictures(
             limits=limits,
             notes=notes,
             transform=transform,
-            invalid=_gaps(vis if choices.grid == "vis" else ir, pixels=sides.ir),
+            invalid=_gaps(vis if choices.grid == "vis" else ir, sides.ir),
             ms=watch.ms,
         )
 
@@ -146,12 +144,10 @@ def _gaps(picture: Picture, pixels: np.ndarray) -> np.ndarray | None:
     return np.asarray(gaps != 0)
 
 
-def _without_gaps(sides: Sides, ir: Picture, vis: Picture) -> Sides:
-    """Return a pair that passes into the visible image where only the infrared one has gaps."""
-    gaps, both = _gaps(ir, sides.ir), _gaps(vis, sides.ir)
-    if gaps is None or both is not None and not (gaps & ~both).any():
-        return sides
-    return sides._replace(weight=soft_edge(~gaps, GAP_EDGE))
+def fill_gaps(fused: np.ndarray, visible: np.ndarray, gaps: np.ndarray | None) -> None:
+    """Put the visible luma where the infrared image has no measurement, in place; all (H, W)."""
+    if gaps is not None:
+        fused[gaps] = visible[gaps]
 
 
 def _finish(fused: np.ndarray, sides: Sides, luma: np.ndarray, choices: Choices) -> np.ndarray:

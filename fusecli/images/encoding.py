@@ -121,15 +121,11 @@ def _marked(
     pixels: np.ndarray, alpha: np.ndarray | None, invalid: np.ndarray, format: str
 ) -> tuple[np.ndarray, np.ndarray | None, str | None]:
     """Return pixels, opacity and no-data tag that say where there is no measurement."""
-    pixels = pixels.copy()
     if pixels.dtype.kind == "f" or (alpha is None and format == "tiff"):
-        return mark(pixels, invalid), alpha, nodata_of(pixels.dtype)
-    full = np.iinfo(pixels.dtype).max
-    if alpha is not None or format in ("png", "webp"):
-        shown = np.full(invalid.shape, full, pixels.dtype) if alpha is None else alpha.copy()
-        shown[invalid] = pixels[invalid] = 0
-        return pixels, shown, None
-    pixels[invalid] = 0
+        return mark(pixels.copy(), invalid), alpha, nodata_of(pixels.dtype)
+    if format in ("png", "webp", "tiff"):
+        full = np.full(invalid.shape, np.iinfo(pixels.dtype).max, pixels.dtype)
+        alpha = np.where(invalid, 0, full if alpha is None else alpha).astype(pixels.dtype)
     return pixels, alpha, None
 
 
