@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from fusecli.run.stream import Pool
     from fusecli.runtime import Runtime
 
+TIMING = ("time_format", "max_gap", "offset")  # options of --pair-by time
+
 
 def select_pairs(
     ir: str | None, vis: str | None, inputs: Inputs, out: str, reporter: Reporter
@@ -34,6 +36,7 @@ def select_pairs(
     """
     from fusecli.pairs import find_pairs
     from fusecli.pairs.files import pixel_limit
+    from fusecli.pairs.times import Timing
 
     pixel_limit()  # a wrong variable is better noticed now than in every item
     if inputs.pairs is not None:
@@ -51,6 +54,14 @@ def select_pairs(
             code="usage.arguments",
             hint="name an infrared and a visible folder, or a list with --pairs FILE",
         )
+    for name in TIMING:
+        if getattr(inputs, name) != getattr(Inputs, name) and inputs.pair_by != "time":
+            raise UsageError(
+                f"--{name.replace('_', '-')} is about times, which --pair-by "
+                f"{inputs.pair_by} does not look at",
+                code="usage.pairs",
+                hint="add --pair-by time",
+            )
     found = find_pairs(
         ir,
         vis,
@@ -59,6 +70,7 @@ def select_pairs(
         vis_suffix=inputs.vis_suffix,
         pair_regex=inputs.pair_regex,
         pair_by=inputs.pair_by,
+        timing=Timing(inputs.time_format, inputs.max_gap, inputs.offset),
         unpaired=inputs.unpaired,
         out=out,
     )
@@ -80,7 +92,7 @@ def select_single(ir: str, inputs: Inputs, out: str) -> list[Pair]:
     from fusecli.pairs import Pair
     from fusecli.pairs.files import check_out, find_files, scan
 
-    for name in ("ir_suffix", "vis_suffix", "pair_regex", "pair_by", "unpaired"):
+    for name in ("ir_suffix", "vis_suffix", "pair_regex", "pair_by", "unpaired", *TIMING):
         if getattr(inputs, name) != getattr(Inputs, name):
             raise UsageError(
                 f"--{name.replace('_', '-')} is about pairs",
