@@ -46,6 +46,7 @@ def select_pairs(
                 code="usage.pairs",
                 hint=f"leave {' and '.join(p for p in (ir, vis) if p)} out, or --pairs",
             )
+        _refuse_matching(inputs, "a list of pairs says already which files belong together")
         return PairList(inputs.pairs)
     if ir is None or vis is None:
         missing = "IR and VIS are" if ir is None else "VIS is"
@@ -92,15 +93,20 @@ def select_single(ir: str, inputs: Inputs, out: str) -> list[Pair]:
     from fusecli.pairs import Pair
     from fusecli.pairs.files import check_out, find_files, scan
 
-    for name in ("ir_suffix", "vis_suffix", "pair_regex", "pair_by", "unpaired", *TIMING):
-        if getattr(inputs, name) != getattr(Inputs, name):
-            raise UsageError(
-                f"--{name.replace('_', '-')} is about pairs",
-                code="usage.pairs",
-                hint="give VIS too, or leave it out",
-            )
+    _refuse_matching(inputs, "give VIS too, or leave it out", "unpaired")
     check_out(out, ir, scan(ir, inputs.recursive), inputs.recursive)
     return [Pair(key, path, path) for key, path in find_files(ir, inputs.recursive).items()]
+
+
+def _refuse_matching(inputs: Inputs, hint: str, *also: str) -> None:
+    """Refuse options about how files find their partners where nothing is to be found."""
+    for name in ("ir_suffix", "vis_suffix", "pair_regex", "pair_by", *TIMING, *also):
+        if getattr(inputs, name) != getattr(Inputs, name):
+            raise UsageError(
+                f"--{name.replace('_', '-')} is about finding pairs",
+                code="usage.pairs",
+                hint=hint,
+            )
 
 
 class PairList:
