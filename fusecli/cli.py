@@ -9,10 +9,11 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from fusecli import __version__, config, packages
+from fusecli import config, packages
 from fusecli.commands import doctor, eval, export, fuse, models, register, train, warp
 from fusecli.commands.help import Command, Group
 from fusecli.errors import FusecliError, UsageError
+from fusecli.version import __version__
 
 app = typer.Typer(
     name="fusecli",

@@ -13,15 +13,14 @@ from typing import Any, BinaryIO, Literal
 import cv2
 import numpy as np
 
-from fusecli import images
+from fusecli import images, pictures
 from fusecli.errors import InputError
-from fusecli.fusion.compare import compare
 from fusecli.fusion.large import LargePair, Side
 from fusecli.fusion.workers import FuseArrays
 from fusecli.images import Picture, thermal, tiff_rows
 from fusecli.images.tiff_rows import TiffRows
+from fusecli.outcome import Outcome, Stopwatch
 from fusecli.registration.align import Alignment, align, luma_of, note_transform, pass_into
-from fusecli.report import Outcome, Stopwatch
 from fusecli.run.outputs import stage
 from fusecli.run.plan import Job
 
@@ -172,7 +171,7 @@ class FusePair:
             files = [(job.out, data)]
             if rules.compare_folder is not None:
                 sheet = images.from_unit(
-                    compare(ir_unit, vis_unit, result, rules.compare), np.uint8
+                    pictures.sheet(ir_unit, vis_unit, result, rules.compare), np.uint8
                 )
                 place = rules.compare_folder / f"{job.key}.png"
                 files.insert(0, (str(place), images.encode(sheet, format="png")))

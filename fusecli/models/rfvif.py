@@ -329,9 +329,9 @@ SPEC = ModelSpec(
         Option(
             "perceptual",
             "auto",
-            "features of the perceptual term: VGG-16 where its file is found, else "
-            "EfficientNet-Lite0 where its package is, else gradients at three scales",
-            ("auto", "vgg", "efficientnet", "gradient"),
+            "features of the perceptual term: VGG-16 where its file is found, else gradients at "
+            "three scales",
+            ("auto", "vgg", "gradient"),
             recipe=True,
         ),
     ),

@@ -10,10 +10,11 @@ from typing import Literal
 
 import numpy as np
 
-from fusecli import images, previews
+from fusecli import images, pictures
 from fusecli.errors import InputError
 from fusecli.fusion.pair import note_pages
 from fusecli.images import Picture
+from fusecli.outcome import Outcome, RunReport, Stopwatch
 from fusecli.registration.align import (
     AlignedReport,
     Alignment,
@@ -25,7 +26,7 @@ from fusecli.registration.align import (
 from fusecli.registration.move import Resampling, metadata_of, move_picture
 from fusecli.registration.rig import Rig
 from fusecli.registration.transform import Transform
-from fusecli.report import Outcome, Reporter, RunReport, Stopwatch
+from fusecli.report import Reporter
 from fusecli.run import stream
 from fusecli.run.outputs import stage
 from fusecli.run.plan import Job, Plan
@@ -251,9 +252,9 @@ def preview(
         transform: What moved it.
     """
     if kind == "field":
-        return previews.wheel(transform.displacement()[0].permute(1, 2, 0).numpy())
+        return pictures.wheel(transform.displacement()[0].permute(1, 2, 0).numpy())
     unit = images.luma(images.to_unit(pixels, images.limits(pixels, "p0.5:p99.5", ~covered)))
-    draw = previews.checker if kind == "checker" else previews.overlay
+    draw = pictures.checker if kind == "checker" else pictures.overlay
     return draw(stretched(fixed), unit, covered)
 
 
