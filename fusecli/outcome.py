@@ -38,6 +38,19 @@ class Outcome:
     parts: list[tuple[str, str]] = field(default_factory=list)
 
 
+@dataclass(slots=True)
+class Kind:
+    """Failures of one code, told together.
+
+    Args:
+        hint: Of the first.
+        count: How many there are.
+    """
+
+    hint: str | None
+    count: int = 0
+
+
 @dataclass
 class RunReport:
     """The result of one command over many items; also the `fusecli/run/1` document."""
@@ -50,6 +63,7 @@ class RunReport:
     skipped: int = 0
     failed: int = 0
     failures: list[dict[str, Any]] = field(default_factory=list)
+    kinds: dict[str, Kind] = field(default_factory=dict)
     notes: dict[str, tuple[int, str]] = field(default_factory=dict)
     seconds: float = 0.0
     ms: dict[str, float] = field(default_factory=dict)
@@ -60,9 +74,13 @@ class RunReport:
     def add(self, outcome: Outcome) -> None:
         """Count one outcome; keep the first failures, and the times of what was done."""
         setattr(self, outcome.status, getattr(self, outcome.status) + 1)
-        if outcome.error is not None and len(self.failures) < JSON_FAILURES:
-            failure = {"key": outcome.key, "code": outcome.error.code}
-            self.failures.append({**failure, "message": outcome.error.message})
+        if (error := outcome.error) is not None:
+            kind = self.kinds.setdefault(error.code, Kind(error.hint))
+            kind.count += 1
+            # the first of each code is kept, however late it comes: it is what the user sees
+            if len(self.failures) < JSON_FAILURES or kind.count == 1:
+                failure = {"key": outcome.key, "code": error.code, "message": error.message}
+                self.failures.append({**failure, "hint": error.hint})
         for name, value in outcome.ms.items():
             self.ms[name] = self.ms.get(name, 0.0) + value
         for code, message in outcome.notes.items():
@@ -108,6 +126,7 @@ class RunReport:
                 **{f"{name}_s": round(value / 1000, 3) for name, value in self.ms.items()},
             },
             "failures": sorted(self.failures, key=lambda failure: failure["key"]),
+            "failed_by_code": {code: kind.count for code, kind in sorted(self.kinds.items())},
             "warnings": self.warnings,
         }
         return document | self.extra
@@ -115,7 +134,12 @@ class RunReport:
     def summary(self) -> str:
         """Return the closing line."""
         counts = f"{self.verb} {self.done}, skipped {self.skipped}, failed {self.failed}"
-        return f"{counts} in {self.seconds:.1f} s -> {self.out}"
+        line = f"{counts} in {self.seconds:.1f} s -> {self.out}"
+        if self.signal is None:
+            return line
+        left = self.found - self.done - self.skipped - self.failed
+        further = "; the same command with --resume does them" if self.extra.get("manifest") else ""
+        return f"stopped, {left} of {self.found} left{further}: {line}"
 
 
 class Stopwatch:

@@ -7,14 +7,12 @@ nothing.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
 from typing import Any, Literal, Protocol, Self
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -30,9 +28,10 @@ from rich.text import Text
 
 from fusecli.errors import FusecliError
 from fusecli.outcome import Outcome, RunReport
+from fusecli.text import as_json, markup, talk, write_path
 from fusecli.version import __version__
 
-LISTED = 10  # failures shown on the terminal
+EXAMPLES = 3  # failures of each code shown on the terminal
 HEARTBEAT = 30.0  # seconds between two lines of plain progress
 
 ProgressMode = Literal["auto", "bar", "plain", "jsonl", "none"]
@@ -133,14 +132,14 @@ class JsonlProgress(SilentProgress):
         self._event("progress", count=self.count, total=self.total, failed=self.failed)
 
     def _event(self, event: str, **values: Any) -> None:
-        line = json.dumps({"v": 1, "event": event, **values}, ensure_ascii=False)
+        line = as_json({"v": 1, "event": event, **values})
         print(line, file=sys.stderr, flush=True)
 
 
 class _Rate(ProgressColumn):
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
-        return Text(f"{speed:.1f}/s" if speed else "", style="progress.data.speed")
+        return Text(f"{speed:.1f} items/s" if speed else "first item", style="dim")
 
 
 class BarProgress(SilentProgress):
@@ -148,17 +147,19 @@ class BarProgress(SilentProgress):
 
     def __init__(self, command: str, total: int | None, console: Console) -> None:
         self.bar = RichProgress(
-            SpinnerColumn(),
+            SpinnerColumn(style="cyan"),
             TextColumn("[bold]{task.description}"),
-            BarColumn(bar_width=None),
+            # Rich's own colours are those of errors
+            BarColumn(None, complete_style="cyan", finished_style="green", pulse_style="cyan"),
             MofNCompleteColumn(),
             _Rate(),
             TextColumn("{task.fields[failed]}"),
-            TimeRemainingColumn(compact=True),
+            TimeRemainingColumn(compact=True, elapsed_when_finished=True),
             console=console,
             transient=True,
         )
         self.failed = 0
+        self.told: set[str] = set()
         self.task: TaskID = self.bar.add_task(command, total=total, failed="")
 
     def __enter__(self) -> Self:
@@ -169,10 +170,12 @@ class BarProgress(SilentProgress):
         self.bar.stop()
 
     def item(self, outcome: Outcome) -> None:
-        """Advance the bar; a failure is also printed above it."""
+        """Advance the bar; the first failure of each kind is also printed above it."""
         if outcome.error is not None:
             self.failed += 1
-            message = f"[red]failed[/] {escape(outcome.key)}: {escape(outcome.error.message)}"
+        if outcome.error is not None and outcome.error.code not in self.told:
+            self.told.add(outcome.error.code)
+            message = f"[red]failed[/] {markup(outcome.key)}: {markup(outcome.error.message)}"
             self.bar.console.print(message, highlight=False)
         note = f"[red]{self.failed} failed[/]" if self.failed else ""
         self.bar.update(self.task, advance=1, failed=note)
@@ -200,7 +203,7 @@ class Reporter:
     ) -> None:
         self.json, self.paths, self.quiet, self.verbose = json, paths, quiet, verbose
         self.mode = progress
-        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self.console = talk()
 
     def progress(self, command: str, total: int | None) -> Progress:
         """Return the display for `total` items; None is a number not known beforehand."""
@@ -218,40 +221,46 @@ class Reporter:
     def item(self, outcome: Outcome) -> None:
         """Print the path of a finished item where `--print` asked for it."""
         if self.paths is not None and outcome.status == "done" and outcome.out is not None:
-            sys.stdout.write(outcome.out + self.paths)
-            sys.stdout.flush()
+            write_path(outcome.out, self.paths)
 
     def detail(self, message: str) -> None:
         """Say something that only `-v` wants to know."""
         if self.verbose and not self.quiet:
-            self.console.print(f"[dim]{escape(message)}[/]")
+            self.console.print(f"[dim]{markup(message)}[/]")
 
     def note(self, message: str, **values: Any) -> None:
         """Say how far a long item is: a line, or a `progress` event with the values."""
         if self.mode == "jsonl":
             event = {"v": 1, "event": "progress", **values}
-            print(json.dumps(event, ensure_ascii=False), file=sys.stderr, flush=True)
+            print(as_json(event), file=sys.stderr, flush=True)
         elif not self.quiet:
-            self.console.print(escape(message))
+            self.console.print(markup(message))
+
+    def stopping(self) -> None:
+        """Say that a signal was heard."""
+        if self.mode != "jsonl" and not self.quiet:
+            # from within a signal handler: no lock of Rich may be asked for
+            line = "\nstopping after the items in work; once more stops at once\n"
+            os.write(2, line.encode())
 
     def warn(self, message: str, code: str = "warning") -> None:
         """Say something that may matter."""
         if self.mode == "jsonl":
             event = {"v": 1, "event": "warning", "code": code, "message": message}
-            print(json.dumps(event, ensure_ascii=False), file=sys.stderr, flush=True)
+            print(as_json(event), file=sys.stderr, flush=True)
         elif not self.quiet:
-            self.console.print(f"[yellow]warning:[/] {escape(message)}")
+            self.console.print(f"[yellow]warning:[/] {markup(message)}")
 
     def finish(self, report: RunReport) -> int:
         """Show failures, warnings and the summary, print the document; return the exit code."""
         if self.mode == "jsonl":
             event = {"v": 1, "event": "result", **report.as_dict()}
-            print(json.dumps(event, ensure_ascii=False), file=sys.stderr, flush=True)
+            print(as_json(event), file=sys.stderr, flush=True)
         elif not self.quiet:
             for warning in report.warnings:
-                self.console.print(f"[yellow]warning:[/] {escape(warning['message'])}")
+                self.console.print(f"[yellow]warning:[/] {markup(warning['message'])}")
             self._failures(report)
-            self.console.print(escape(report.summary()))
+            self.console.print(markup(report.summary()))
         if self.json:
             write_json(report.as_dict())
         return report.exit_code
@@ -260,28 +269,32 @@ class Reporter:
         if not report.failed:
             return
         self.console.print(f"[red]{report.failed} of {report.found} items failed[/]")
-        for failure in sorted(report.failures, key=lambda failure: failure["key"])[:LISTED]:
-            key, message = escape(failure["key"]), escape(failure["message"])
-            self.console.print(f"  {key}: {message} [dim]({failure['code']})[/]")
-        if report.failed > LISTED:
-            self.console.print(f"  … and {report.failed - LISTED} more")
+        failures = sorted(report.failures, key=lambda failure: failure["key"])
+        for code, kind in sorted(report.kinds.items(), key=lambda item: -item[1].count):
+            examples = [failure for failure in failures if failure["code"] == code][:EXAMPLES]
+            self.console.print(f"  [bold]{code}[/]: {kind.count} of {report.found}")
+            for one in examples:
+                self.console.print(f"    {markup(one['key'])}: {markup(one['message'])}")
+            if kind.count > len(examples):
+                self.console.print(f"    … and {kind.count - len(examples)} more")
+            if kind.hint:
+                self.console.print(f"    [bold]hint:[/] {markup(kind.hint)}")
 
 
 def write_json(document: dict[str, Any]) -> None:
     """Print one JSON document on stdout."""
-    json.dump(document, sys.stdout, ensure_ascii=False, default=str, allow_nan=False)
-    sys.stdout.write("\n")
+    sys.stdout.write(as_json(document, default=str, allow_nan=False) + "\n")
     sys.stdout.flush()
 
 
 def show_error(error: FusecliError, *, json: bool = False) -> None:
     """Print an error: what is wrong, at most ten facts, one hint; with `json` also the document."""
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
-    console.print(f"[bold red]error:[/] {escape(error.message)}")
+    console = talk()
+    console.print(f"[bold red]error:[/] {markup(error.message)}")
     for fact in error.facts[:10]:
-        console.print(f"  {escape(fact)}")
+        console.print(f"  {markup(fact)}")
     if error.hint:
-        console.print(f"[bold]hint:[/] {escape(error.hint)}")
+        console.print(f"[bold]hint:[/] {markup(error.hint)}")
     if json:
         document = {"schema": "fusecli/error/1", "ok": False, "exit_code": error.exit_code}
         write_json(document | {"version": __version__, "error": error.as_dict()})
@@ -289,11 +302,11 @@ def show_error(error: FusecliError, *, json: bool = False) -> None:
 
 def show_bug(error: BaseException, *, json: bool = False, verbose: bool = False) -> None:
     """Print a bug of ours, with the traceback only when `-vv` was given."""
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console = talk()
     if verbose:
         console.print_exception()
     name = f"{type(error).__name__}: {error}"
-    console.print(f"[bold red]internal error:[/] {escape(name)}")
+    console.print(f"[bold red]internal error:[/] {markup(name)}")
     hint = "this is a bug; run again with -vv and report what it prints"
     console.print(f"[bold]hint:[/] {hint}")
     if json:
