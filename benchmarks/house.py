@@ -37,7 +37,7 @@ FLOORS = (
     ("fields", "losses", "perceptual", "metrics", "ops"),
     ("images", "pairs", "pictures"),
     ("report",),
-    ("outcome", "config", "writing"),
+    ("outcome", "config", "options", "writing"),
     ("memory", "packages", "text"),
     ("errors", "version"),
 )

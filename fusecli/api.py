@@ -22,18 +22,26 @@ from numpy.typing import ArrayLike
 from fusecli import checkpoint, images, models
 from fusecli.errors import UsageError
 from fusecli.evaluation.scoring import Rules, Scorer
+from fusecli.fusion import Choices, Chroma, Fit, Tone
 from fusecli.fusion.network import Fuser
-from fusecli.fusion.pair import Rules as Choices
 from fusecli.fusion.pair import fuse_pictures
 from fusecli.fusion.preparation import against_bf16
 from fusecli.fusion.workers import FuseHere
 from fusecli.images import Picture
 from fusecli.metrics import select
-from fusecli.registration import METHODS, check_combination, check_method, check_weights
+from fusecli.options import DType, OnReject, Side
+from fusecli.registration import (
+    METHODS,
+    Border,
+    Interpolation,
+    Resampling,
+    check_combination,
+    check_method,
+    check_weights,
+)
 from fusecli.registration.align import Alignment
 from fusecli.registration.learned import LearnedRegister
-from fusecli.registration.move import Resampling
-from fusecli.registration.pair import register_pictures
+from fusecli.registration.pair import alignment_by, register_pictures
 from fusecli.registration.transform import Transform
 from fusecli.runtime import Precision, Runtime
 
@@ -55,13 +63,13 @@ def fuse(
     weights: str | os.PathLike[str] | None = None,
     ir_range: str = "auto",
     vis_range: str = "auto",
-    out_dtype: Literal["auto", "uint8", "uint16", "float32"] = "auto",
-    tone: Literal["model", "clip", "stretch"] = "model",
-    chroma: Literal["auto", "keep", "drop"] = "auto",
-    fit: Literal["error", "ir-to-vis", "vis-to-ir"] = "error",
+    out_dtype: DType = "auto",
+    tone: Tone = "model",
+    chroma: Chroma = "auto",
+    fit: Fit = "error",
     align: str | os.PathLike[str] | Transform = "none",
     align_weights: str | os.PathLike[str] | None = None,
-    on_reject: Literal["identity", "fail"] = "identity",
+    on_reject: OnReject = "identity",
     ir_luma: bool = False,
     device: str = "auto",
     precision: Precision = "fp32",
@@ -143,15 +151,15 @@ def register(
     ir: Image,
     vis: Image,
     *,
-    fixed: Literal["vis", "ir"] = "vis",
+    fixed: Side = "vis",
     method: str = "auto",
     weights: str | os.PathLike[str] | None = None,
     transform: str = "auto",
     max_side: int = 1024,
     min_gain: float = 0.0,
-    on_reject: Literal["fail", "identity"] = "fail",
-    interpolation: Literal["nearest", "linear", "cubic"] = "linear",
-    border: Literal["constant", "replicate", "reflect"] = "constant",
+    on_reject: OnReject = "fail",
+    interpolation: Interpolation = "linear",
+    border: Border = "constant",
     fill: float = 0.0,
 ) -> Registered:
     """Return one image moved onto the other: what `fusecli register` would write.
@@ -247,7 +255,7 @@ def evaluate(
 def _alignment(
     align: str | os.PathLike[str] | Transform,
     weights: str | os.PathLike[str] | None,
-    on_reject: Literal["identity", "fail"],
+    on_reject: OnReject,
 ) -> Alignment | None:
     """Return how the infrared image is brought onto the visible one; None for `none`.
 
@@ -261,12 +269,9 @@ def _alignment(
         return None
     name = os.fspath(align)
     check_weights(name, weights is not None, "align_weights")
-    if name in METHODS:
-        learned = LearnedRegister.of(_name(weights))
-        return Alignment(name, on_reject=on_reject, learned=learned)
-    if not Path(name).is_file():
+    if name not in METHODS and not Path(name).is_file():
         check_method(name)
-    return Alignment(stored=Path(name), on_reject=on_reject)
+    return alignment_by(name, _name(weights), on_reject)
 
 
 def _name(weights: str | os.PathLike[str] | None) -> str | None:

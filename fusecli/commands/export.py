@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal
 import typer
 
 from fusecli import models
-from fusecli.commands.options import assignments, flag, offering
 from fusecli.errors import InputError, UsageError
+from fusecli.options import assignments, flag, offering
 
 FORMATS = {".onnx": "onnx", ".pt2": "pt2", ".safetensors": "safetensors"}
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from fusecli.commands.options import Inputs, Output, Running
 from fusecli.errors import UsageError
+from fusecli.options import Inputs, Output, Running
 
 if TYPE_CHECKING:
     from fusecli.pairs import Pair

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 from fusecli import models
-from fusecli.commands.options import (
+from fusecli.errors import UsageError
+from fusecli.options import (
     Computing,
     Infrared,
     Inputs,
@@ -21,7 +22,6 @@ from fusecli.commands.options import (
     grouped,
     offering,
 )
-from fusecli.errors import UsageError
 
 if TYPE_CHECKING:
     from fusecli.report import Reporter

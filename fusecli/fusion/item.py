@@ -11,8 +11,9 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from fusecli import images, pictures
+from fusecli.fusion import Choices
 from fusecli.fusion.large import LargePair
-from fusecli.fusion.pair import FusedPair, Limits, Rules, fuse_pictures
+from fusecli.fusion.pair import FusedPair, Limits, fuse_pictures
 from fusecli.fusion.workers import FuseArrays
 from fusecli.images import Picture, thermal, tiff, tiff_rows
 from fusecli.images.tiff_rows import TiffRows
@@ -38,7 +39,7 @@ class FuseItem:
     def __init__(
         self,
         network: FuseArrays,
-        choices: Rules,
+        choices: Choices,
         sheets: Path | None = None,
         alignment: Alignment | None = None,
         large: int = LARGE,
