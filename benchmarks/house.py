@@ -36,8 +36,8 @@ FLOORS = (
     ("models",),
     ("fields", "losses", "perceptual", "metrics", "ops"),
     ("images", "pairs", "pictures"),
-    ("report",),
-    ("outcome", "config", "options", "writing"),
+    ("options", "report"),
+    ("outcome", "config", "writing"),
     ("memory", "packages", "text"),
     ("errors", "version"),
 )
