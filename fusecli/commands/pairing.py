@@ -217,7 +217,7 @@ def rehearse(
         reporter: The voice of the command.
         is_done: Says which results are up to date, where `--resume` was given.
     """
-    from fusecli.report import RunReport
+    from fusecli.outcome import RunReport
     from fusecli.text import markup, write_path
 
     report = RunReport(command, "would write", out, extra={"dry_run": True})
