@@ -70,7 +70,7 @@ def warp(
     if running.dry_run and not output.resume:
         return rehearse("warp", jobs, output.out, reporter)
 
-    from fusecli.report import RunReport
+    from fusecli.outcome import RunReport
     from fusecli.runtime import Runtime
     from fusecli.warps.item import WarpItem, WarpRun
 

@@ -19,7 +19,7 @@ from fusecli.errors import UsageError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    Terms = dict[str, Tensor]
+    Terms = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,8 @@ class Stage:
 
     Args:
         name: For `--stage`.
-        loss: `(network, sample) -> {term: scalar}`. The total is the sum of weight times term.
+        loss: `(network, sample) -> {term: scalar}`, a dict or `losses.Terms`, which works out
+            what is read. The total is the sum of weight times term.
         weights: Weight of each term; a term with weight 0 is offered but off.
         trains: Prefixes of the parameters that learn; the others are frozen and their modules
             kept in eval mode. `("",)` is all of them.

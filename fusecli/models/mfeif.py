@@ -279,16 +279,18 @@ class PatchCritic(nn.Sequential):
         super().__init__(*layers, nn.Conv2d(256, 1, 4, stride=2, padding=1))
 
 
-def rebuild_loss(network: MFEIF, sample: Sample, critic: nn.Module) -> dict[str, Tensor]:
+def rebuild_loss(network: MFEIF, sample: Sample, critic: nn.Module) -> losses.Terms:
     """Return the terms of rebuilding each image of the pair on its own."""
     images = torch.cat([sample.ir, sample.vis])
     rebuilt, weights = network.rebuild(images)
-    return {
-        "mse": F.mse_loss(rebuilt, images),
-        "ssim": losses.ssim_loss(rebuilt, images),
-        "adversarial": (critic(rebuilt) - 1).square().mean(),
-        "softmax_peak": softmax_peak(weights),
-    }
+    return losses.Terms(
+        {
+            "mse": lambda: F.mse_loss(rebuilt, images),
+            "ssim": lambda: losses.ssim_loss(rebuilt, images),
+            "adversarial": lambda: (critic(rebuilt) - 1).square().mean(),
+            "softmax_peak": lambda: softmax_peak(weights),
+        }
+    )
 
 
 def critic_loss(critic: nn.Module, network: MFEIF, sample: Sample) -> Tensor:
@@ -301,11 +303,11 @@ def critic_loss(critic: nn.Module, network: MFEIF, sample: Sample) -> Tensor:
     return loss
 
 
-def fusion_loss(network: MFEIF, sample: Sample) -> dict[str, Tensor]:
+def fusion_loss(network: MFEIF, sample: Sample) -> losses.Terms:
     """Return the terms of fusing the pair."""
     trace = network.trace(sample.ir, sample.vis)
     terms = losses.fusion_terms(trace.fused, sample.ir, sample.vis)
-    return terms | {"softmax_peak": softmax_peak(trace.weights)}
+    return terms | {"softmax_peak": lambda: softmax_peak(trace.weights)}
 
 
 def halo(options: Mapping[str, Any]) -> int:

@@ -110,7 +110,7 @@ CONVOLUTIONS = ("attn_ir", "attn_vi", *(f"pdc.{index}.conv" for index in range(3
 FUSION_WEIGHTS = losses.OFFERED | {"ssim": GAMMA, "pixel": 1 - GAMMA}
 
 
-def fusion_loss(network: nn.Module, sample: Sample) -> dict[str, Tensor]:
+def fusion_loss(network: nn.Module, sample: Sample) -> losses.Terms:
     """Return the terms of fusing a pair as it is."""
     return losses.fusion_terms(network(sample.ir, sample.vis), sample.ir, sample.vis)
 

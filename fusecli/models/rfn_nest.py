@@ -204,7 +204,7 @@ def reconstruction_loss(network: RfnNest, sample: Sample) -> dict[str, Tensor]:
     }
 
 
-def fusion_loss(network: RfnNest, sample: Sample) -> dict[str, Tensor]:
+def fusion_loss(network: RfnNest, sample: Sample) -> losses.Terms:
     """Return the terms of the fusion networks.
 
     `detail` keeps the structure of the visible image, `feature1` to `feature4` tie the fused
@@ -216,16 +216,17 @@ def fusion_loss(network: RfnNest, sample: Sample) -> dict[str, Tensor]:
     features = network.fuse(ir, vis)
     raw = network.decode(features)
     image = normalised(raw, options["normalise"])
-    terms = losses.fusion_terms(image / PEAK, sample.ir / PEAK, sample.vis / PEAK)
-    terms["range"] = losses.range_loss(raw / PEAK)
+    terms: dict[str, Tensor | Callable[[], Tensor]] = {
+        "range": lambda: losses.range_loss(raw / PEAK)
+    }
     if options["ssim"] == "official":
-        terms["detail"] = 1 - multiscale_ssim(image, sample.vis)
+        terms["detail"] = lambda: 1 - multiscale_ssim(image, sample.vis)
     else:
-        terms["detail"] = losses.ssim_loss(image, sample.vis, PEAK)
+        terms["detail"] = lambda: losses.ssim_loss(image, sample.vis, PEAK)
     for scale, (fused, of_ir, of_vis) in enumerate(zip(features, ir, vis, strict=True), start=1):
         target = options["w_vis"] * of_vis + options["w_ir"] * of_ir
         terms[f"feature{scale}"] = F.mse_loss(fused, target)
-    return terms
+    return losses.fusion_terms(image / PEAK, sample.ir / PEAK, sample.vis / PEAK) | terms
 
 
 def normalised(image: Tensor, over: str) -> Tensor:

@@ -273,7 +273,7 @@ def reduced(image: Tensor) -> list[Tensor]:
     return images[1:]
 
 
-def fusion_loss(network: RfVif, sample: Sample) -> dict[str, Tensor]:
+def fusion_loss(network: RfVif, sample: Sample) -> losses.Terms:
     """Return the terms of fusing a displaced pair.
 
     The infrared image is compared where it should have been, which the network never sees. Norms
@@ -283,11 +283,17 @@ def fusion_loss(network: RfVif, sample: Sample) -> dict[str, Tensor]:
     kind = perceptual.used(sample.options["perceptual"])
     fused, reconstructions = network.aligned(sample.ir, sample.vis)
     true = sample.ir_true
-    to_vis, to_ir = perceptual.distances(fused, (sample.vis, true), kind)
+
+    def perceived() -> Tensor:
+        to_vis, to_ir = perceptual.distances(fused, (sample.vis, true), kind)
+        return (1 - beta) * to_vis + beta * to_ir
+
     align = [F.l1_loss(r, t) for r, t in zip(reconstructions, reduced(true), strict=False)]
     return losses.fusion_terms(fused, true, sample.vis) | {
-        "pixel": (1 - alpha) * F.l1_loss(fused, sample.vis) + alpha * F.l1_loss(fused, true),
-        "perceptual": (1 - beta) * to_vis + beta * to_ir,
+        "pixel": lambda: (
+            (1 - alpha) * F.l1_loss(fused, sample.vis) + alpha * F.l1_loss(fused, true)
+        ),
+        "perceptual": perceived,
         "align": torch.stack(align).sum() if align else fused.new_zeros(()),
     }
 
@@ -335,9 +341,9 @@ SPEC = ModelSpec(
         Option(
             "perceptual",
             "auto",
-            "features of the perceptual term: VGG-16 where its file is found, else "
-            "EfficientNet-Lite0 where its package is, else gradients at three scales",
-            ("auto", "vgg", "efficientnet", "gradient"),
+            "features of the perceptual term: VGG-16 where its file is found, else gradients at "
+            "three scales",
+            ("auto", "vgg", "gradient"),
             recipe=True,
         ),
     ),

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from contextlib import nullcontext
 from typing import Any, Protocol
 
-from fusecli.report import Outcome, Reporter, RunReport
+from fusecli.outcome import Outcome, RunReport
+from fusecli.report import Reporter
 from fusecli.run import stream
 from fusecli.run.outputs import remove_leftovers
 from fusecli.run.plan import Job, Plan
