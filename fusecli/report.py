@@ -147,6 +147,10 @@ class RunReport:
         }
         return document | self.extra
 
+    def lines(self) -> list[str]:
+        """Return the closing lines."""
+        return [self.summary()]
+
     def summary(self) -> str:
         """Return the closing line."""
         counts = f"{self.verb} {self.done}, skipped {self.skipped}, failed {self.failed}"
@@ -237,7 +241,8 @@ class Reporter:
             for warning in report.warnings:
                 self.console.print(f"[yellow]warning:[/] {markup(warning['message'])}")
             self._failures(report)
-            self.console.print(markup(report.summary()))
+            for line in report.lines():
+                self.console.print(markup(line))
         if self.json:
             write_json(report.as_dict())
         return report.exit_code
