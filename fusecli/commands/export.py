@@ -103,7 +103,8 @@ def export(
     from fusecli import checkpoint
     from fusecli.exporting import ExportOptions
     from fusecli.exporting import export as write
-    from fusecli.report import Reporter, RunReport
+    from fusecli.outcome import RunReport
+    from fusecli.report import Reporter
 
     start = time.monotonic()
     loaded = checkpoint.load(model, weights, options)

@@ -12,8 +12,9 @@ from fusecli.errors import UsageError
 from fusecli.options import Inputs, Output, Running
 
 if TYPE_CHECKING:
+    from fusecli.outcome import RunReport
     from fusecli.pairs import Pair
-    from fusecli.report import Reporter, RunReport
+    from fusecli.report import Reporter
     from fusecli.run.parts import Shard
     from fusecli.run.plan import Job, Plan, Target
     from fusecli.run.record import Record
@@ -252,7 +253,7 @@ def rehearse(
         reporter: The voice of the command.
         is_done: Says which results are up to date, where `--resume` was given.
     """
-    from fusecli.report import RunReport
+    from fusecli.outcome import RunReport
     from fusecli.text import markup, write_path
 
     report = RunReport(command, "would write", out, extra={"dry_run": True})

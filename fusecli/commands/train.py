@@ -291,7 +291,7 @@ def train(
 
 def _rehearse(options: TrainOptions, pairs: int, held_back: int, reporter: Reporter) -> int:
     """Show what would be trained and return exit code 0."""
-    from fusecli.report import RunReport
+    from fusecli.outcome import RunReport
     from fusecli.training.recipe import as_table
 
     stages = [as_table(s) | {"steps": options.steps_of(s, pairs)} for s in options.stages]

@@ -66,7 +66,7 @@ def warp(
     if running.dry_run and not output.resume:
         return rehearse("warp", jobs, output.out, reporter)
 
-    from fusecli.report import RunReport
+    from fusecli.outcome import RunReport
     from fusecli.run.work import Run
     from fusecli.warps.item import WarpItem
 

@@ -10,16 +10,15 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from fusecli import images
+from fusecli import images, pictures
 from fusecli.fusion import Choices
-from fusecli.fusion.compare import compare
 from fusecli.fusion.large import LargePair
 from fusecli.fusion.pair import FusedPair, Limits, fuse_pictures
 from fusecli.fusion.workers import FuseArrays
 from fusecli.images import Picture, thermal, tiff, tiff_rows
 from fusecli.images.tiff_rows import TiffRows
+from fusecli.outcome import Outcome, Stopwatch
 from fusecli.registration.align import Alignment, note_transform
-from fusecli.report import Outcome, Stopwatch
 from fusecli.run.outputs import stage
 from fusecli.run.plan import Job
 
@@ -125,7 +124,8 @@ class FuseItem:
     def _sheet(self, job: Job, fused: FusedPair) -> Iterator[tuple[str, bytes]]:
         """Yield the file that shows the result beside its sources, where one is asked for."""
         if self.sheets is not None:
-            sheet = compare(fused.sides.ir, fused.sides.vis, fused.unit, self.choices.compare)
+            sides = fused.sides
+            sheet = pictures.sheet(sides.ir, sides.vis, fused.unit, self.choices.compare)
             data = images.encode(images.from_unit(sheet, np.uint8), format="png")
             yield str(self.sheets / f"{job.key}.png"), data
 

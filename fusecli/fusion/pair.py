@@ -18,9 +18,9 @@ from fusecli.fusion import Choices
 from fusecli.fusion.workers import FuseArrays
 from fusecli.images import Picture
 from fusecli.options import Side
+from fusecli.outcome import Stopwatch
 from fusecli.registration.align import Alignment, align, luma_of, pass_into
 from fusecli.registration.transform import Transform
-from fusecli.report import Stopwatch
 
 SATURATED = 0.05  # share of infrared pixels at the top of their range that is worth a warning
 

@@ -18,8 +18,9 @@ from fusecli.fusion.item import FuseItem
 from fusecli.fusion.network import Fuser
 from fusecli.fusion.preparation import against_bf16
 from fusecli.fusion.workers import FuseHere, InferenceWorker, lanes
+from fusecli.outcome import Outcome, RunReport
 from fusecli.registration.align import AlignedReport, Alignment
-from fusecli.report import Outcome, Reporter, RunReport
+from fusecli.report import Reporter
 from fusecli.run.plan import Job
 from fusecli.run.work import Work
 from fusecli.runtime import Runtime

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from fusecli import images, previews
+from fusecli import images, pictures
 from fusecli.errors import InputError
 from fusecli.images import Picture, tiff
 from fusecli.options import Side
+from fusecli.outcome import Outcome, Stopwatch
 from fusecli.registration import Choices, Resampling
 from fusecli.registration.align import (
     Alignment,
@@ -24,7 +25,6 @@ from fusecli.registration.move import metadata_of
 from fusecli.registration.pair import RegisteredPair, register_pictures
 from fusecli.registration.rig import Rig
 from fusecli.registration.transform import Transform
-from fusecli.report import Outcome, Stopwatch
 from fusecli.run.outputs import stage
 from fusecli.run.plan import Job, Plan
 from fusecli.run.work import Work
@@ -160,10 +160,10 @@ def preview(kind: str, found: RegisteredPair) -> np.ndarray:
         found: The pair, registered.
     """
     if kind == "field":
-        return previews.wheel(found.transform.displacement()[0].permute(1, 2, 0).numpy())
+        return pictures.wheel(found.transform.displacement()[0].permute(1, 2, 0).numpy())
     pixels = found.moved.pixels
     unit = images.luma(images.to_unit(pixels, images.limits(pixels, "p0.5:p99.5", ~found.covered)))
-    draw = previews.checker if kind == "checker" else previews.overlay
+    draw = pictures.checker if kind == "checker" else pictures.overlay
     return draw(stretched(found.fixed), unit, found.covered)
 
 

@@ -19,13 +19,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
-from fusecli import __version__
 from fusecli.errors import InputError
-from fusecli.report import Outcome, relative
+from fusecli.outcome import Outcome
+from fusecli.report import relative
 from fusecli.run import outputs
 from fusecli.run.parts import Shard
 from fusecli.run.plan import Job
 from fusecli.text import as_json
+from fusecli.version import __version__
 from fusecli.writing import refused
 
 SCHEMA = "fusecli/manifest/1"

@@ -8,7 +8,8 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from fusecli.report import Outcome, Reporter, RunReport
+from fusecli.outcome import Outcome, RunReport
+from fusecli.report import Reporter
 from fusecli.run import stream
 from fusecli.run.outputs import remove_leftovers
 from fusecli.run.plan import Job, Plan

@@ -16,15 +16,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fusecli import images, previews, writing
+from fusecli import images, pictures, writing
 from fusecli.errors import InputError
 from fusecli.fields import translation
 from fusecli.images import Picture
 from fusecli.images.boxes import Box, crop, cropped, largest_box
+from fusecli.outcome import Outcome, Stopwatch
 from fusecli.pairs.variants import split
 from fusecli.registration.move import move_picture
 from fusecli.registration.transform import Transform
-from fusecli.report import Outcome, Stopwatch
 from fusecli.run.outputs import discard, stage
 from fusecli.run.plan import Job, Plan
 from fusecli.run.work import Work
@@ -150,11 +150,11 @@ class WarpItem(Work):
         if self.choices.preview != "none":
             backward = crop(warp.backward[0].permute(1, 2, 0).numpy(), box)
             if self.choices.preview == "field":
-                picture = previews.wheel(backward)
+                picture = pictures.wheel(backward)
             else:
                 pixels = crop(warped.pixels, box)
                 limits = images.limits(pixels, "p0.5:p99.5")
-                picture = previews.grid(images.luma(images.to_unit(pixels, limits)), backward)
+                picture = pictures.grid(images.luma(images.to_unit(pixels, limits)), backward)
             data = images.encode(picture, format="png")
             files.append((str(self.out / ".preview" / f"{job.key}.png"), data))
         return files
