@@ -17,6 +17,7 @@ from fusecli import losses
 from fusecli.models import ModelSpec, Option, Sample, Stage
 from fusecli.models._blocks import ConvBlock, magnitude
 from fusecli.models._mfeif_layout import adapt
+from fusecli.models._neutral import Neutral
 
 SHALLOW, MIDDLE, DEEP = 32, 48, 64
 # Prefixes of all parameters but those of the norms, in both variants.
@@ -317,6 +318,17 @@ def halo(options: Mapping[str, Any]) -> int:
 # Every term of fusion, none of them counted.
 TERMS = losses.OFFERED | {"ssim": 0.0, "pixel": 0.0, "softmax_peak": 0.0}
 
+
+def without_attention(network: MFEIF) -> None:
+    """Weigh all deep features by 1."""
+    network.attention = Neutral(torch.ones_like)  # type: ignore[assignment]
+
+
+def without_deep_features(network: MFEIF) -> None:
+    """Let the softmax be the same for every channel and pixel."""
+    network.temperature = nn.Parameter(torch.zeros(()))
+
+
 SPEC = ModelSpec(
     title="MFEIF",
     paper="J. Liu, X. Fan, J. Jiang, R. Liu, Z. Luo: Learning a Deep Multi-Scale Feature Ensemble "
@@ -390,6 +402,10 @@ SPEC = ModelSpec(
     full_precision=("extractor.stem", "decoder.d3", "decoder.d4"),
     safe_in_bf16=True,
     adapt=adapt,
+    parts={
+        "edge-guided attention": without_attention,
+        "softmax of deep features": without_deep_features,
+    },
     limits=(
         "Images must be registered.",
         "Infrared and visible are treated alike: swapping them changes nothing.",

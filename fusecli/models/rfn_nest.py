@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from fusecli import losses
 from fusecli.errors import UsageError
 from fusecli.models import TONE, ModelSpec, Option, Sample, Stage
+from fusecli.models._neutral import Neutral, mean
 from fusecli.models._rfn_nest_layout import adapt
 
 PEAK = 255.0
@@ -287,6 +288,16 @@ FUSION_WEIGHTS = losses.OFFERED | {
     "feature4": 1000.0,
 }
 
+
+def averaging(scale: int) -> Callable[[RfnNest], None]:
+    """Return what replaces the residual fusion of one scale, from 0, by the mean of both maps."""
+
+    def replace(network: RfnNest) -> None:
+        network.fusion[scale] = Neutral(mean)
+
+    return replace
+
+
 SPEC = ModelSpec(
     title="RFN-Nest",
     paper="H. Li, X.-J. Wu, J. Kittler: RFN-Nest: An end-to-end residual fusion network for "
@@ -351,6 +362,7 @@ SPEC = ModelSpec(
     full_precision=("encoder.conv0", "decoder.d13.1", "decoder.out"),
     safe_in_bf16=True,
     adapt=adapt,
+    parts={f"residual fusion, scale {scale + 1}": averaging(scale) for scale in range(4)},
     limits=(
         "As published, each result is stretched to its own minimum and maximum: flat scenes show "
         "noise, and the brightness of a video may pump. Weights with tone=clip need none of it.",

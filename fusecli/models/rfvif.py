@@ -316,6 +316,12 @@ def halo(options: Mapping[str, Any]) -> int:
     return down + coarse + up + 7  # which pixel of a coarse one it is
 
 
+def without_dynamic_kernels(network: Any) -> None:
+    """Leave the infrared features where they are: every kernel is the impulse."""
+    for level in network.alignment:
+        level.kernels = FixedKernels(level.align.out_channels)
+
+
 SPEC = ModelSpec(
     title="RFVIF",
     paper="H. Li, J. Zhao, J. Li, Z. Yu, G. Lu: Feature dynamic alignment and refinement for "
@@ -361,6 +367,7 @@ SPEC = ModelSpec(
     tiling="passes",
     halo=halo,
     stride=8,
+    parts={"dynamic kernels": without_dynamic_kernels},
     training_facts=training_facts,
     memory=3000,
     full_precision=(

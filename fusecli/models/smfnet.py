@@ -257,6 +257,24 @@ def halo(options: Mapping[str, Any]) -> int:
     return (1 + 2) + (1 + 2 * (2 * 2 + 2 * 1 + 2) + 2) + (2 + 3)
 
 
+def without_messages(network: SmfNet) -> None:
+    """Let the nodes of a modality tell each other nothing."""
+    for side in (network.reasoning.ir, network.reasoning.vis):
+        side.gamma = nn.Parameter(torch.zeros_like(side.gamma))
+
+
+def without_exchange(network: SmfNet) -> None:
+    """Let the modalities tell each other nothing."""
+    network.reasoning.exchange = lambda ir, vis: (ir, vis)  # type: ignore[method-assign]
+
+
+def without_graph(network: SmfNet) -> None:
+    """Leave the whole graph branch out of the fused features."""
+    output = network.reasoning.output
+    for parameter in output.parameters():
+        nn.init.zeros_(parameter)
+
+
 SPEC = ModelSpec(
     title="SMFNet",
     paper="X. Zhang, L. Wang, L. Zhao, X. Li, S. Ma: A Semantic-Aware and Multi-Guided Network for "
@@ -321,6 +339,11 @@ SPEC = ModelSpec(
     full_precision=("encoder.embed", "decoder.1", "decoder.3", "decoder.5"),
     safe_in_bf16=True,
     adapt=adapt,
+    parts={
+        "message passing": without_messages,
+        "exchange of modalities": without_exchange,
+        "graph": without_graph,
+    },
     limits=(
         "As published, each result is stretched to its own minimum and maximum: the brightness of "
         "a video may pump. Weights with tone=clip need none of it.",
