@@ -16,6 +16,7 @@ from fusecli.ops import working_dtype
 from fusecli.ops.kernels._products import product_types
 
 BLOCK = 32
+WARPS = 8  # of fewer threads each would hold more than fits into registers
 
 
 @triton.jit
@@ -73,7 +74,7 @@ def _update(
     return state + gamma * (state + share * (wanted - state))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["pixels", "rounds"])  # another number is no other kernel
 def _pass(
     first_in,
     second_in,
@@ -87,7 +88,7 @@ def _pass(
     third_out,
     pixels,
     channels,
-    ROUNDS: tl.constexpr,
+    rounds,
     INTERLEAVED: tl.constexpr,
     CHANNELS: tl.constexpr,
     BLOCK: tl.constexpr,
@@ -104,20 +105,17 @@ def _pass(
     b = tl.load(second_in + place, inside, 0.0).to(tl.float32)
     c = tl.load(third_in + place, inside, 0.0).to(tl.float32)
     strength = tl.load(gamma).to(tl.float32)
-    for _ in tl.static_range(ROUNDS):
-        new_a = _update(
-            a, b, c, edges, matrices, biases, strength,
-            INTERLEAVED, CHANNELS, BLOCK, DTYPE, UNIT, PRECISION,
-        )  # fmt: skip
-        new_b = _update(
-            b, a, c, edges, matrices, biases, strength,
-            INTERLEAVED, CHANNELS, BLOCK, DTYPE, UNIT, PRECISION,
-        )  # fmt: skip
-        c = _update(
-            c, a, b, edges, matrices, biases, strength,
-            INTERLEAVED, CHANNELS, BLOCK, DTYPE, UNIT, PRECISION,
-        )  # fmt: skip
-        a, b = new_a, new_b
+    for _ in range(rounds):
+        x, y, z = a, b, c
+        for node in range(3):  # the nodes take turns in one piece of code, not in three copies
+            between = node == 1  # its neighbours come round in the other order
+            new = _update(
+                a, tl.where(between, c, b), tl.where(between, b, c), edges, matrices, biases,
+                strength, INTERLEAVED, CHANNELS, BLOCK, DTYPE, UNIT, PRECISION,
+            )  # fmt: skip
+            a, b, c = b, c, a
+            x, y, z = y, z, new
+        a, b, c = x, y, z
     tl.store(first_out + place, a, inside)
     tl.store(second_out + place, b, inside)
     tl.store(third_out + place, c, inside)
@@ -155,10 +153,11 @@ def graph_step_triton(
         *outputs,
         pixels,
         channels,
-        ROUNDS=rounds,
+        rounds,
         INTERLEAVED=interleaved,
         CHANNELS=padded,
         BLOCK=BLOCK,
+        num_warps=WARPS,
         **product_types(dtype),
     )
     return [output.permute(0, 3, 1, 2) for output in outputs]
