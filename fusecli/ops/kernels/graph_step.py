@@ -158,6 +158,7 @@ def graph_step_triton(
         CHANNELS=padded,
         BLOCK=BLOCK,
         num_warps=WARPS,
+        num_stages=1,  # weights fetched ahead would take more shared memory than most cards have
         **product_types(dtype),
     )
     return [output.permute(0, 3, 1, 2) for output in outputs]
