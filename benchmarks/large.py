@@ -18,8 +18,7 @@ import numpy as np
 
 from benchmarks.fuse_folder import measured
 from benchmarks.timing import table
-from fusecli.io import tiff, tiff_rows
-from fusecli.io.images import Metadata
+from fusecli.images import Metadata, tiff, tiff_rows
 
 LIMIT_MIB = 2048
 

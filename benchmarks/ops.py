@@ -18,13 +18,13 @@ from torch import Tensor, nn
 
 from benchmarks.timing import bandwidth, convolution_rate, interleaved, machine, table
 from fusecli import ops
+from fusecli.fusion.preparation import fold_batch_norm
 from fusecli.models import reconet
 from fusecli.ops.dynamic_conv import KERNEL_SIZES, dynamic_conv
 from fusecli.ops.graph_step import graph_step
 from fusecli.ops.local_similarity import local_similarity
 from fusecli.ops.resample import integrate, resample
 from fusecli.ops.transposed_attention import moments
-from fusecli.pipeline.preparation import fold_batch_norm
 
 HEIGHT, WIDTH = 480, 640
 

@@ -44,10 +44,9 @@ def bare_loop(folder: Path, model: str, weights: str) -> None:
     """Fuse every pair with the same functions and nothing around them; print CPU ms per pair."""
     import torch
 
-    from fusecli import checkpoint
-    from fusecli.io import images
-    from fusecli.pipeline.fusing import recolour
-    from fusecli.pipeline.inference import Fuser
+    from fusecli import checkpoint, images
+    from fusecli.fusion.network import Fuser
+    from fusecli.fusion.pair import recolour
 
     loaded = checkpoint.load(model, weights or None)
     fuser = Fuser(loaded.network, loaded.spec, loaded.options, device=torch.device("cpu"))
@@ -69,7 +68,7 @@ def bare_loop(folder: Path, model: str, weights: str) -> None:
 def whole_run(folder: Path, model: str, weights: str) -> None:
     """Run the command, and print CPU ms per pair and memory on the way."""
     from fusecli import cli
-    from fusecli.pipeline import folder as running
+    from fusecli.fusion import run as running
     from fusecli.report import RunReport
 
     marks: dict[str, float] = {}

@@ -33,9 +33,9 @@ from benchmarks.quality import read_set
 from benchmarks.timing import table
 from fusecli import checkpoint
 from fusecli.checkpoint import Loaded
-from fusecli.pipeline.fusing import fit
-from fusecli.pipeline.inference import Fuser, Tiling, pad_to, stretch
-from fusecli.pipeline.preparation import against_bf16
+from fusecli.fusion.network import Fuser, Tiling, pad_to, stretch
+from fusecli.fusion.pair import fit
+from fusecli.fusion.preparation import against_bf16
 from fusecli.runtime import DTYPES, Runtime
 
 SETS = "tno-test,roadscene-test,misaligned-dev,vifb-dev,hard-dev"

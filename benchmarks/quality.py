@@ -24,11 +24,10 @@ import torch
 from torch import Tensor
 
 from benchmarks.timing import table
-from fusecli import checkpoint, metrics
-from fusecli.io import images
-from fusecli.io.pairs import find_pairs
+from fusecli import checkpoint, images, metrics
+from fusecli.fusion.network import Fuser
 from fusecli.metrics import Plane, Scene
-from fusecli.pipeline.inference import Fuser
+from fusecli.pairs import find_pairs
 from fusecli.runtime import DTYPES
 
 RANKED = ("vif:sum", "qabf:255", "ssim:skimage_sum", "scd:sum", "mi:nats", "nabf:smfnet")

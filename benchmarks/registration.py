@@ -37,19 +37,18 @@ from torch import Tensor
 
 from benchmarks.quality import KEPT
 from benchmarks.timing import table
-from fusecli import checkpoint, metrics
-from fusecli.io import images
-from fusecli.io.pairs import Pair, find_pairs
+from fusecli import checkpoint, images, metrics
+from fusecli.fields import compose, inside, invert
+from fusecli.fusion.network import Fuser
+from fusecli.images.boxes import Box, crop, largest_box
 from fusecli.metrics import Plane, Scene
 from fusecli.ops.resample import resample
-from fusecli.pipeline.aligning import align, as_transform, luma_of
-from fusecli.pipeline.boxes import Box, crop, largest_box
-from fusecli.pipeline.inference import Fuser
-from fusecli.pipeline.learned import LearnedRegister
+from fusecli.pairs import Pair, find_pairs
 from fusecli.registration import METHODS
+from fusecli.registration.align import align, as_transform, luma_of
 from fusecli.registration.estimate import estimate
+from fusecli.registration.learned import LearnedRegister
 from fusecli.registration.transform import Transform, load
-from fusecli.warping import compose, inside, invert
 
 PIXELS = 512 * 384  # of the pair that times are scaled to
 

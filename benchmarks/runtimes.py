@@ -20,7 +20,7 @@ import torch
 
 from fusecli import checkpoint, models
 from fusecli.errors import MissingError
-from fusecli.pipeline.exporting import Deployable, ExportOptions, export
+from fusecli.exporting import Deployable, ExportOptions, export
 
 DATA = Path(__file__).parents[1] / "tests" / "data"
 Run = Callable[[np.ndarray, np.ndarray], np.ndarray]

@@ -11,8 +11,7 @@ import cv2
 import numpy as np
 
 import fusecli
-from fusecli import checkpoint, models
-from fusecli.io import images
+from fusecli import checkpoint, images, models
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT / "tests" / "data"

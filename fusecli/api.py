@@ -20,21 +20,20 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-from fusecli import checkpoint, models
+from fusecli import checkpoint, images, models
 from fusecli.errors import UsageError
-from fusecli.io import images
-from fusecli.io.images import Picture
+from fusecli.evaluation.scoring import Rules, Scorer
+from fusecli.fusion.network import Fuser
+from fusecli.fusion.pair import fit as on_one_grid
+from fusecli.fusion.pair import recolour
+from fusecli.fusion.preparation import against_bf16
+from fusecli.images import Picture
 from fusecli.metrics import select
-from fusecli.pipeline.aligning import Alignment, luma_of, pass_into, untouched
-from fusecli.pipeline.aligning import align as onto
-from fusecli.pipeline.fusing import fit as on_one_grid
-from fusecli.pipeline.fusing import recolour
-from fusecli.pipeline.inference import Fuser
-from fusecli.pipeline.learned import LearnedRegister
-from fusecli.pipeline.moving import Resampling, move_picture
-from fusecli.pipeline.preparation import against_bf16
-from fusecli.pipeline.scoring import Rules, Scorer
 from fusecli.registration import METHODS, check_combination, check_method, check_weights
+from fusecli.registration.align import Alignment, luma_of, pass_into, untouched
+from fusecli.registration.align import align as onto
+from fusecli.registration.learned import LearnedRegister
+from fusecli.registration.move import Resampling, move_picture
 from fusecli.registration.transform import Transform
 from fusecli.runtime import Precision, Runtime
 

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from fusecli import __version__
 from fusecli.errors import MissingError
-from fusecli.io.images import write_atomic
+from fusecli.images import write_atomic
 from fusecli.models import ModelSpec, find, parse_options
 
 MANIFEST = "manifest.json"

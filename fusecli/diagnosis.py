@@ -219,7 +219,7 @@ def codecs() -> Iterator[Finding]:
     import cv2
     import numpy as np
 
-    from fusecli.io import images
+    from fusecli import images
 
     ramp = np.linspace(0.1, 0.9, 16 * 24, dtype=np.float32).reshape(16, 24)
     colours = np.dstack([ramp, np.full_like(ramp, 0.5), ramp[::-1]])
@@ -319,8 +319,7 @@ def fuse() -> Iterator[Finding]:
     """One small pair through `fusecli fuse` in a process of its own, whose crash is a finding."""
     import numpy as np
 
-    from fusecli import checkpoint
-    from fusecli.io import images
+    from fusecli import checkpoint, images
 
     try:
         checkpoint.verify(checkpoint.locate(PROBE_MODEL))

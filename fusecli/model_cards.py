@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fusecli import checkpoint
 from fusecli.models import ModelSpec, find
-from fusecli.pipeline.recipes import as_table
+from fusecli.training.recipe import as_table
 
 SIZE = (480, 640)
 

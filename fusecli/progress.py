@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -21,6 +19,8 @@ from rich.progress import (
 )
 from rich.progress import Progress as RichProgress
 from rich.text import Text
+
+from fusecli.text import as_json, markup
 
 if TYPE_CHECKING:
     from fusecli.report import Outcome
@@ -125,7 +125,7 @@ class JsonlProgress(SilentProgress):
         self._event("progress", count=self.count, total=self.total, failed=self.failed)
 
     def _event(self, event: str, **values: Any) -> None:
-        line = json.dumps({"v": 1, "event": event, **values}, ensure_ascii=False)
+        line = as_json({"v": 1, "event": event, **values})
         print(line, file=sys.stderr, flush=True)
 
 
@@ -164,7 +164,7 @@ class BarProgress(SilentProgress):
         """Advance the bar; a failure is also printed above it."""
         if outcome.error is not None:
             self.failed += 1
-            message = f"[red]failed[/] {escape(outcome.key)}: {escape(outcome.error.message)}"
+            message = f"[red]failed[/] {markup(outcome.key)}: {markup(outcome.error.message)}"
             self.bar.console.print(message, highlight=False)
         note = f"[red]{self.failed} failed[/]" if self.failed else ""
         self.bar.update(self.task, advance=1, failed=note)

@@ -6,16 +6,12 @@ documents of `--json` and the paths of `--print`.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal, Self
-
-from rich.console import Console
-from rich.markup import escape
 
 from fusecli import __version__
 from fusecli.errors import FusecliError
@@ -27,6 +23,7 @@ from fusecli.progress import (
     ProgressMode,
     SilentProgress,
 )
+from fusecli.text import as_json, markup, talk, write_path
 
 LISTED = 10  # failures shown on the terminal
 JSON_FAILURES = 100  # failures in the JSON document; the manifest has all
@@ -159,7 +156,7 @@ class Reporter:
     ) -> None:
         self.json, self.paths, self.quiet, self.verbose = json, paths, quiet, verbose
         self.mode = progress
-        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self.console = talk()
 
     def progress(self, command: str, total: int | None) -> Progress:
         """Return the display for `total` items; None is a number not known beforehand."""
@@ -177,40 +174,39 @@ class Reporter:
     def item(self, outcome: Outcome) -> None:
         """Print the path of a finished item where `--print` asked for it."""
         if self.paths is not None and outcome.status == "done" and outcome.out is not None:
-            sys.stdout.write(outcome.out + self.paths)
-            sys.stdout.flush()
+            write_path(outcome.out, self.paths)
 
     def detail(self, message: str) -> None:
         """Say something that only `-v` wants to know."""
         if self.verbose and not self.quiet:
-            self.console.print(f"[dim]{escape(message)}[/]")
+            self.console.print(f"[dim]{markup(message)}[/]")
 
     def note(self, message: str, **values: Any) -> None:
         """Say how far a long item is: a line, or a `progress` event with the values."""
         if self.mode == "jsonl":
             event = {"v": 1, "event": "progress", **values}
-            print(json.dumps(event, ensure_ascii=False), file=sys.stderr, flush=True)
+            print(as_json(event), file=sys.stderr, flush=True)
         elif not self.quiet:
-            self.console.print(escape(message))
+            self.console.print(markup(message))
 
     def warn(self, message: str, code: str = "warning") -> None:
         """Say something that may matter."""
         if self.mode == "jsonl":
             event = {"v": 1, "event": "warning", "code": code, "message": message}
-            print(json.dumps(event, ensure_ascii=False), file=sys.stderr, flush=True)
+            print(as_json(event), file=sys.stderr, flush=True)
         elif not self.quiet:
-            self.console.print(f"[yellow]warning:[/] {escape(message)}")
+            self.console.print(f"[yellow]warning:[/] {markup(message)}")
 
     def finish(self, report: RunReport) -> int:
         """Show failures, warnings and the summary, print the document; return the exit code."""
         if self.mode == "jsonl":
             event = {"v": 1, "event": "result", **report.as_dict()}
-            print(json.dumps(event, ensure_ascii=False), file=sys.stderr, flush=True)
+            print(as_json(event), file=sys.stderr, flush=True)
         elif not self.quiet:
             for warning in report.warnings:
-                self.console.print(f"[yellow]warning:[/] {escape(warning['message'])}")
+                self.console.print(f"[yellow]warning:[/] {markup(warning['message'])}")
             self._failures(report)
-            self.console.print(escape(report.summary()))
+            self.console.print(markup(report.summary()))
         if self.json:
             write_json(report.as_dict())
         return report.exit_code
@@ -220,7 +216,7 @@ class Reporter:
             return
         self.console.print(f"[red]{report.failed} of {report.found} items failed[/]")
         for failure in sorted(report.failures, key=lambda failure: failure["key"])[:LISTED]:
-            key, message = escape(failure["key"]), escape(failure["message"])
+            key, message = markup(failure["key"]), markup(failure["message"])
             self.console.print(f"  {key}: {message} [dim]({failure['code']})[/]")
         if report.failed > LISTED:
             self.console.print(f"  … and {report.failed - LISTED} more")
@@ -228,19 +224,18 @@ class Reporter:
 
 def write_json(document: dict[str, Any]) -> None:
     """Print one JSON document on stdout."""
-    json.dump(document, sys.stdout, ensure_ascii=False, default=str, allow_nan=False)
-    sys.stdout.write("\n")
+    sys.stdout.write(as_json(document, default=str, allow_nan=False) + "\n")
     sys.stdout.flush()
 
 
 def show_error(error: FusecliError, *, json: bool = False) -> None:
     """Print an error: what is wrong, at most ten facts, one hint; with `json` also the document."""
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
-    console.print(f"[bold red]error:[/] {escape(error.message)}")
+    console = talk()
+    console.print(f"[bold red]error:[/] {markup(error.message)}")
     for fact in error.facts[:10]:
-        console.print(f"  {escape(fact)}")
+        console.print(f"  {markup(fact)}")
     if error.hint:
-        console.print(f"[bold]hint:[/] {escape(error.hint)}")
+        console.print(f"[bold]hint:[/] {markup(error.hint)}")
     if json:
         document = {"schema": "fusecli/error/1", "ok": False, "exit_code": error.exit_code}
         write_json(document | {"version": __version__, "error": error.as_dict()})
@@ -248,11 +243,11 @@ def show_error(error: FusecliError, *, json: bool = False) -> None:
 
 def show_bug(error: BaseException, *, json: bool = False, verbose: bool = False) -> None:
     """Print a bug of ours, with the traceback only when `-vv` was given."""
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console = talk()
     if verbose:
         console.print_exception()
     name = f"{type(error).__name__}: {error}"
-    console.print(f"[bold red]internal error:[/] {escape(name)}")
+    console.print(f"[bold red]internal error:[/] {markup(name)}")
     hint = "this is a bug; run again with -vv and report what it prints"
     console.print(f"[bold]hint:[/] {hint}")
     if json:

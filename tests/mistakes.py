@@ -14,8 +14,7 @@ import torch
 from pictures import scene, set_tag, tiff_bytes
 from runs import draw
 
-from fusecli import checkpoint, models
-from fusecli.io import images
+from fusecli import checkpoint, images, models
 
 
 def write(name: str, text: str) -> Callable[[], object]:

@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import torch
 
+from fusecli.fields import corners, matrix_field, transform_points
 from fusecli.ops.resample import resample
-from fusecli.warping import corners, matrix_field, transform_points
 
 SIZE = (192, 256)
 

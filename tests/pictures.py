@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import tifffile
 
+from fusecli import images
 from fusecli.errors import InputError
-from fusecli.io import images
-from fusecli.io.images import Picture
+from fusecli.images import Picture
 
 
 def scene(dtype: str = "uint8", channels: int = 0, size: tuple[int, int] = (37, 45)) -> np.ndarray:

@@ -58,8 +58,10 @@ def serve(address: str) -> None:
     import torch  # noqa: F401
 
     from fusecli import checkpoint  # noqa: F401
+    from fusecli.evaluation import scoring  # noqa: F401
+    from fusecli.fusion import run as folder  # noqa: F401
     from fusecli.metrics import select
-    from fusecli.pipeline import folder, registering, scoring  # noqa: F401
+    from fusecli.registration import run as registering  # noqa: F401
 
     select("all", ("ir", "vis", "fused", "reference"))
     listener = socket.socket(socket.AF_UNIX)

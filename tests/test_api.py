@@ -11,10 +11,9 @@ import pytest
 from runs import fuse as fuse_command
 
 import fusecli
-from fusecli import checkpoint
+from fusecli import checkpoint, images
 from fusecli.cli import run
 from fusecli.errors import InputError, UsageError
-from fusecli.io import images
 
 DATA = Path(__file__).parent / "data"
 PAIRS = {  # 8 bit with colours, 8 bit of odd size without, 16 bit infrared

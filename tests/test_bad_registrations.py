@@ -9,10 +9,10 @@ import pytest
 from outlines import SIZE, distance, moved, scene
 from runs import FUSE
 
+from fusecli import images
 from fusecli.cli import run
-from fusecli.io import images
+from fusecli.fields import grid_scaling, linear, translation
 from fusecli.registration.transform import Transform, load
-from fusecli.warping import grid_scaling, linear, translation
 
 QUIET = ("--json", "-q")
 LARGE = (480, 640)

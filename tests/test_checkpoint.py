@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 from fusecli import checkpoint
 from fusecli.conversion import convert
 from fusecli.errors import InputError, MissingError, UsageError
+from fusecli.fusion.network import Fuser
 from fusecli.models import find, reconet_u_register
-from fusecli.pipeline.inference import Fuser
 
 SMALL = {"variant": "v1", "width": 4, "loops": 1}
 SPEC = find("reconet")

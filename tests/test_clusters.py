@@ -12,9 +12,9 @@ import torch
 from runs import contents, draw_pairs, fuse, lines
 
 from fusecli.errors import FusecliError
-from fusecli.pipeline import clusters
-from fusecli.pipeline.folder import Engine, FuseElsewhere
-from fusecli.pipeline.fusing import Rules
+from fusecli.fusion.pair import Rules
+from fusecli.fusion.run import Engine, FuseElsewhere
+from fusecli.run import clusters
 from fusecli.runtime import Runtime
 
 

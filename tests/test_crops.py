@@ -14,10 +14,10 @@ from trainees import (
 )
 
 from fusecli.errors import InputError, UsageError
-from fusecli.io.pairs import Pair
 from fusecli.models import Sample
 from fusecli.ops.resample import resample
-from fusecli.pipeline.crops import CropPlan, Crops, Pictures, ahead, split
+from fusecli.pairs import Pair
+from fusecli.training.crops import CropPlan, Crops, Pictures, ahead, split
 
 
 @pytest.fixture(scope="module")

@@ -22,8 +22,7 @@ import served
 from pages import ADDED, AUTHORS, FENCED, PAGES, ROOT, SETS, SLOW, blocks
 
 import fusecli
-from fusecli import models
-from fusecli.io import images
+from fusecli import images, models
 
 DATA = ROOT / "tests" / "data"
 PACKAGE = Path(fusecli.__file__).parent

@@ -133,7 +133,7 @@ def test_a_missing_libgl_names_both_remedies(tmp_path):
     [
         (ImportError("No module named 'onnx'", name="onnx"), "pip install 'fusecli[onnx]'"),
         (ImportError("broken", name="torch.nn"), "pip install --force-reinstall torch"),
-        (ImportError("cannot import name 'x'", name="fusecli.io"), None),
+        (ImportError("cannot import name 'x'", name="fusecli.images"), None),
     ],
 )
 def test_failed_imports_say_what_to_install(error, hint):
@@ -180,7 +180,7 @@ def test_a_device_that_is_not_there(monkeypatch):
 
 
 def test_a_codec_that_changes_values(monkeypatch):
-    from fusecli.io import images
+    from fusecli import images
 
     honest = images.encode
     monkeypatch.setattr(images, "encode", lambda pixels, **more: honest(pixels // 2, **more))

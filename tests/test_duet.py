@@ -8,8 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fusecli import api, checkpoint
-from fusecli.io import images
+from fusecli import api, checkpoint, images
 from fusecli.models import Sample, duet
 
 SIZE = 96

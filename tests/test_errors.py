@@ -21,16 +21,20 @@ from mistakes import IN, ITEMS, OUT, ROWS, TRAIN
 from runs import contents, draw, draw_pairs, fuse, lines
 
 import fusecli
-from fusecli import config, models, ops, packages, perceptual, warping
+from fusecli import config, exporting, images, models, ops, packages, perceptual, writing
+from fusecli import fields as warping
 from fusecli.cli import run
 from fusecli.errors import FusecliError
-from fusecli.io import images, writing
-from fusecli.io.files import pixel_limit
-from fusecli.pipeline import boxes, clusters, exporting, fusing, learning, misaligning, stream
-from fusecli.pipeline.manifest import Manifest, Record
-from fusecli.pipeline.ranks import Ranks
-from fusecli.pipeline.recipes import resolve_stages
-from fusecli.pipeline.run_folder import prepare
+from fusecli.fusion import pair as fusing
+from fusecli.images import boxes
+from fusecli.pairs.files import pixel_limit
+from fusecli.run import clusters, stream
+from fusecli.run.record import Manifest, Record
+from fusecli.training import step as learning
+from fusecli.training.folder import prepare
+from fusecli.training.ranks import Ranks
+from fusecli.training.recipe import resolve_stages
+from fusecli.warps import item as misaligning
 
 QUICK = ("--weights", "random", "--progress", "none")
 
@@ -111,7 +115,7 @@ def test_errors_of_one_item(code, prepare, options, place: Path, capsys) -> None
 
 
 def test_a_bug_is_exit_1_and_one_document(place: Path, capsys, monkeypatch) -> None:
-    from fusecli.pipeline import planning
+    from fusecli.run import plan as planning
 
     def broken(*arguments, **options) -> None:
         raise ZeroDivisionError("surprise")

@@ -10,13 +10,13 @@ import torch
 from evaluations import draw_methods, evaluate, picture, read_csv, save, scored
 
 from fusecli.cli import run
+from fusecli.evaluation.cases import name_methods
+from fusecli.evaluation.scoring import grey_levels
+from fusecli.evaluation.truth import misplacement
+from fusecli.fields import translation
 from fusecli.metrics import GROUPS, Plane, Scene, find, measure, select
 from fusecli.metrics.registration import quantile
-from fusecli.pipeline.cases import name_methods
-from fusecli.pipeline.scoring import grey_levels
-from fusecli.pipeline.truth import misplacement
 from fusecli.registration.transform import Transform
-from fusecli.warping import translation
 
 
 @pytest.fixture

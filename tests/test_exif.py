@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from pictures import decode, scene, tiff_bytes
 from test_fuzz_readers import fuzzed
 
-from fusecli.io import exif, images, tiff
-from fusecli.io.metadata import Metadata
+from fusecli import images
+from fusecli.images import exif, tiff
+from fusecli.images.metadata import Metadata
 
 CAMERA: exif.Directory = {
     271: (2, b"Maker\0"),

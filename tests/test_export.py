@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from fusecli import models
 from fusecli.checkpoint import Loaded, untrained
 from fusecli.errors import CheckError
+from fusecli.exporting import EXAMPLE, Deployable, ExportOptions, export
 from fusecli.models import ModelSpec
-from fusecli.pipeline.exporting import EXAMPLE, Deployable, ExportOptions, export
 
 pytest.importorskip("onnxscript")
 onnxruntime = pytest.importorskip("onnxruntime")

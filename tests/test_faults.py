@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from runs import contents, draw, draw_pairs, fuse, in_child, one_thread
 
-from fusecli.io import images
+from fusecli import images
 
 COUNT = 24  # pairs; a run of them takes a few tenths of a second
 
@@ -266,7 +266,7 @@ def test_a_reader_of_our_output_that_leaves_ends_the_run_quietly(pairs, expected
 
 
 def test_the_codes_of_failed_writes(tmp_path: Path) -> None:
-    from fusecli.io.writing import refused
+    from fusecli.writing import refused
 
     codes = {
         number: refused(str(tmp_path), OSError(number, os.strerror(number))).code

@@ -9,11 +9,11 @@ import pytest
 from outlines import SIZE, distance, moved, scene
 from runs import FUSE, fuse
 
+from fusecli import images
 from fusecli.cli import run
-from fusecli.io import images
-from fusecli.pipeline.aligning import Alignment, align, pass_into
+from fusecli.fields import linear, translation
+from fusecli.registration.align import Alignment, align, pass_into
 from fusecli.registration.transform import Transform
-from fusecli.warping import linear, translation
 
 TRUTH = linear((127.5, 95.5), shift=(6, -4), rotate=2)
 

@@ -20,8 +20,8 @@ from test_fuzz_readers import changed, edits, fuzzed
 from fusecli import checkpoint, models
 from fusecli.cli import run
 from fusecli.errors import FusecliError, InputError, MissingError
-from fusecli.pipeline import manifest
 from fusecli.registration import transform
+from fusecli.run import record as manifest
 
 DEEP = "[" * 100_000
 VALUES = st.recursive(

@@ -20,10 +20,11 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pictures import cv_bytes, npy_bytes, scene, tiff_bytes
 
+from fusecli import images
 from fusecli.errors import InputError, UsageError
-from fusecli.io import images, metadata
-from fusecli.io.files import check_key
-from fusecli.io.pairs import Pair, read_pair_list
+from fusecli.images import metadata
+from fusecli.pairs import Pair, read_pair_list
+from fusecli.pairs.files import check_key
 
 resource = pytest.importorskip("resource")  # not on Windows
 

@@ -7,8 +7,7 @@ import torch
 from scipy import interpolate, ndimage
 
 from fusecli.errors import InputError
-from fusecli.ops.resample import integrate, resample
-from fusecli.warping import (
+from fusecli.fields import (
     check_matrix,
     compose,
     corners,
@@ -23,6 +22,7 @@ from fusecli.warping import (
     transform_points,
     translation,
 )
+from fusecli.ops.resample import integrate, resample
 
 
 def picture(height: int, width: int, channels: int = 1, seed: int = 0) -> torch.Tensor:

@@ -19,7 +19,7 @@ from fusecli.models import (
     reconet_u_register,
 )
 from fusecli.ops.resample import resample
-from fusecli.pipeline.crops import CropPlan, Crops
+from fusecli.training.crops import CropPlan, Crops
 
 GOLDEN = Path(__file__).parent / "golden"
 TOLERANCE = 1e-4

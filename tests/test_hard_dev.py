@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from pictures import assert_same
 
+from fusecli import images
 from fusecli.errors import InputError
-from fusecli.io import images
-from fusecli.io.images import Picture
+from fusecli.images import Picture
 
 
 @pytest.mark.realdata

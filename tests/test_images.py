@@ -24,8 +24,8 @@ from pictures import (
     tiff_bytes,
 )
 
+from fusecli import images, writing
 from fusecli.errors import InputError, UsageError
-from fusecli.io import images, writing
 
 EXACT = [
     (name, dtype)
@@ -284,7 +284,7 @@ class TestRefusals:
         ):  # fmt: skip
             (tmp_path / f"{number}.bin").write_bytes(data)
         code = (
-            "import sys; from fusecli.io import images; from fusecli.errors import InputError\n"
+            "import sys; from fusecli import images; from fusecli.errors import InputError\n"
             "for path in sys.argv[1:]:\n"
             "    try: images.read(path)\n"
             "    except InputError: print('refused')\n"

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from fusecli.errors import InputError, UsageError
+from fusecli.fusion import workers
+from fusecli.fusion.network import Fuser, Tiling, pad_to
+from fusecli.fusion.preparation import fold_batch_norm
+from fusecli.fusion.tiles import run_tiled, windows
+from fusecli.fusion.workers import InferenceWorker
 from fusecli.models import ModelSpec
-from fusecli.pipeline import worker as workers
-from fusecli.pipeline.inference import Fuser, Tiling, pad_to
-from fusecli.pipeline.preparation import fold_batch_norm
-from fusecli.pipeline.tiles import run_tiled, windows
-from fusecli.pipeline.worker import InferenceWorker
 
 CPU = torch.device("cpu")
 

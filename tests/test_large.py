@@ -9,15 +9,16 @@ import tifffile
 import torch
 from torch import Tensor, nn
 
+from fusecli import images
 from fusecli.errors import InputError
-from fusecli.io import images, tiff
-from fusecli.io.tiff_rows import TiffRows
+from fusecli.fusion.network import Fuser, Tiling
+from fusecli.fusion.pair import FusePair, Rules
+from fusecli.fusion.workers import FuseHere
+from fusecli.images import tiff
+from fusecli.images.tiff_rows import TiffRows
 from fusecli.models import ModelSpec
-from fusecli.pipeline.fusing import FusePair, Rules
-from fusecli.pipeline.inference import Fuser, Tiling
-from fusecli.pipeline.outputs import place
-from fusecli.pipeline.planning import Job
-from fusecli.pipeline.worker import FuseHere
+from fusecli.run.outputs import place
+from fusecli.run.plan import Job
 
 HEIGHT, WIDTH = 150, 117
 TILE = 32

@@ -12,16 +12,14 @@ from outlines import SIZE, moved, scene
 from runs import contents, fuse
 
 import fusecli
-from fusecli import checkpoint, conversion, models
+from fusecli import checkpoint, conversion, images, models
 from fusecli.cli import run
 from fusecli.errors import InputError, MissingError, UsageError
-from fusecli.io import images
-from fusecli.pipeline import learned
-from fusecli.pipeline.learned import LearnedRegister
-from fusecli.registration import dense
+from fusecli.fields import translation
+from fusecli.registration import dense, learned
 from fusecli.registration.estimate import estimate
+from fusecli.registration.learned import LearnedRegister
 from fusecli.registration.transform import load
-from fusecli.warping import translation
 
 SHIFT = (6.0, -4.0)
 

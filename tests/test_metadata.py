@@ -10,8 +10,9 @@ import pytest
 import tifffile
 from pictures import assert_same, decode, oriented, scene, tiff_bytes
 
-from fusecli.io import images, metadata
-from fusecli.io.metadata import Metadata
+from fusecli import images
+from fusecli.images import metadata
+from fusecli.images.metadata import Metadata
 
 XMP = '<x:xmpmeta xmlns:x="adobe:ns:meta/"><t tiff:Orientation="1">ü</t></x:xmpmeta>'.encode()
 

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from fusecli import ops
 from fusecli.errors import UsageError
+from fusecli.fusion.preparation import fold_batch_norm
 from fusecli.models import reconet
 from fusecli.ops import recurrent_cell as cell_op
 from fusecli.ops.resample import integrate, resample
-from fusecli.pipeline.preparation import fold_batch_norm
 
 # --- which path runs --------------------------------------------------------------------------
 

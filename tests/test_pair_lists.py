@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from fusecli.errors import InputError
-from fusecli.io.files import check_key
-from fusecli.io.pairs import Pair, read_pair_list
+from fusecli.pairs import Pair, read_pair_list
+from fusecli.pairs.files import check_key
 
 
 @pytest.fixture(autouse=True)

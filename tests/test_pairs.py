@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from fusecli.errors import FusecliError, InputError, UsageError
-from fusecli.io.files import natural
-from fusecli.io.pairs import Pair, find_files, find_pairs
+from fusecli.pairs import Pair, find_files, find_pairs
+from fusecli.pairs.files import natural
 
 
 @pytest.fixture(autouse=True)
@@ -382,7 +382,7 @@ def test_every_error_can_be_written_as_json() -> None:
 
 def test_pairing_imports_nothing_heavy() -> None:
     heavy = "{'torch', 'cv2', 'tifffile', 'numpy'}"
-    code = f"import sys, fusecli.io.pairs; print({heavy} & set(sys.modules))"
+    code = f"import sys, fusecli.pairs; print({heavy} & set(sys.modules))"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True,
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},

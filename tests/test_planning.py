@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from fusecli.errors import FusecliError
-from fusecli.io.pairs import Pair
-from fusecli.pipeline.planning import Target, plan
+from fusecli.pairs import Pair
+from fusecli.run.plan import Target, plan
 
 
 def pair(key: str, vis: str | None = None) -> Pair:

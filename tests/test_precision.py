@@ -8,10 +8,9 @@ import pytest
 from torch import nn
 
 from benchmarks.parity import LIMITS
-from fusecli import checkpoint, models
+from fusecli import checkpoint, images, models
 from fusecli.api import fuse
-from fusecli.io import images
-from fusecli.pipeline.preparation import FullPrecision, against_bf16, spare
+from fusecli.fusion.preparation import FullPrecision, against_bf16, spare
 
 PAIRS = Path(__file__).parent / "data"
 EDGE = 64  # of the part of each pair that is fused: several networks take seconds for a whole one

@@ -15,10 +15,9 @@ from pictures import scene
 from runs import contents, draw, draw_pairs, fuse
 from test_metadata import GEO_TAGS, exif_block, profile
 
-from fusecli import checkpoint, models
+from fusecli import checkpoint, images, models
 from fusecli.cli import run
-from fusecli.io import images
-from fusecli.io.metadata import Metadata
+from fusecli.images.metadata import Metadata
 
 QUICK = ("--weights", "random", "--progress", "none")
 
@@ -155,7 +154,7 @@ def test_what_does_not_fit_is_refused_and_the_rest_goes_on(
 ) -> None:
     """A network that looks at the whole image, on a machine with room for 30x40 pixels."""
     pixel = models.find("reconet-plus").memory
-    monkeypatch.setattr("fusecli.pipeline.inference.total_memory", lambda device: pixel * 30 * 40)
+    monkeypatch.setattr("fusecli.fusion.network.total_memory", lambda device: pixel * 30 * 40)
     for name, size in (("large", (33, 40)), ("small", (24, 32))):
         draw(tmp_path / "ir" / f"{name}.png", size)
         draw(tmp_path / "vis" / f"{name}.png", size)

@@ -11,7 +11,7 @@ from trainees import (
 
 from fusecli.errors import UsageError
 from fusecli.models import ModelSpec
-from fusecli.pipeline.recipes import (
+from fusecli.training.recipe import (
     learning_rate,
     parse_duration,
     resolve_stages,

@@ -10,11 +10,10 @@ import tifffile
 from outlines import SIZE, distance, moved, scene
 from runs import contents
 
-from fusecli import previews
+from fusecli import images, previews
 from fusecli.cli import run
-from fusecli.io import images
+from fusecli.fields import grid_scaling, linear, translation
 from fusecli.registration.transform import Transform, load
-from fusecli.warping import grid_scaling, linear, translation
 
 QUIET = ("--progress", "none", "-q")
 TRUTH = linear((127.5, 95.5), shift=(6, -4), rotate=2)

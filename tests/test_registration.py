@@ -6,11 +6,7 @@ import pytest
 import torch
 from outlines import SIZE, distance, moved, scene
 
-from fusecli.ops.resample import resample
-from fusecli.registration import classical, score
-from fusecli.registration.estimate import _Guess, estimate
-from fusecli.registration.refine import fit
-from fusecli.warping import (
+from fusecli.fields import (
     corners,
     grid_scaling,
     homography,
@@ -20,6 +16,11 @@ from fusecli.warping import (
     transform_points,
     translation,
 )
+from fusecli.ops.resample import resample
+from fusecli.registration import classical
+from fusecli.registration import judge as score
+from fusecli.registration.estimate import _Guess, estimate
+from fusecli.registration.refine import fit
 from fusecli.warps import recipe
 from fusecli.warps.drawing import draw_warp, seeded
 

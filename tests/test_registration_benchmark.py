@@ -8,7 +8,7 @@ from runs import draw_pairs
 
 from benchmarks import registration as benchmark
 from fusecli.cli import run
-from fusecli.warping import compose, matrix_field, translation
+from fusecli.fields import compose, matrix_field, translation
 
 
 def shift(dx: float, dy: float) -> torch.Tensor:

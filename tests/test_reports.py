@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from evaluations import draw_methods, evaluate, picture, read_csv
 
-from fusecli import plots, tables
+from fusecli.evaluation import plots, tables
+from fusecli.evaluation.plots import Shot
+from fusecli.evaluation.tables import Board
 from fusecli.metrics import GROUPS, select
-from fusecli.plots import Shot
-from fusecli.tables import Board
 
 
 @pytest.fixture

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from runs import contents, draw, draw_pairs, fuse, in_child, lines
 
-from fusecli.pipeline import manifest, outputs
-from fusecli.pipeline.manifest import Manifest, Record
+from fusecli.run import outputs
+from fusecli.run import record as manifest
+from fusecli.run.record import Manifest, Record
 
 
 @pytest.fixture
@@ -236,7 +237,7 @@ def test_a_kill_between_the_line_and_the_name_does_not_vouch_for_old_pixels(
 def test_an_input_that_changes_while_it_is_read_is_a_failure(
     pairs, tmp_path, monkeypatch, capsys
 ) -> None:
-    from fusecli.io import images
+    from fusecli import images
 
     out, read = tmp_path / "out", images.read
 
@@ -315,7 +316,7 @@ def test_reading_a_record_of_100_000_lines_is_quick_and_small(tmp_path: Path) ->
     program = (
         "import resource, sys, time\n"
         "from pathlib import Path\n"
-        "from fusecli.pipeline import manifest\n"
+        "from fusecli.run import record as manifest\n"
         "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "before, start = peak(), time.process_time()\n"
         "known = manifest.read(Path(sys.argv[1]))\n"

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from benchmarks import quality
 from fusecli import checkpoint, models, perceptual
 from fusecli.errors import MissingError, UsageError
+from fusecli.fusion.network import Fuser
 from fusecli.models import Sample, _rfvif_alignment, _rfvif_refinement, rfvif
 from fusecli.ops import dynamic_conv
 from fusecli.ops.local_similarity import local_similarity
-from fusecli.pipeline.inference import Fuser
 
 
 def count(module: nn.Module) -> int:

@@ -13,7 +13,7 @@ import pytest
 from runs import contents, draw_pairs, fuse, lines
 
 from fusecli.errors import FusecliError
-from fusecli.pipeline.shards import Shard
+from fusecli.run.parts import Shard
 
 SLURM = {"SLURM_ARRAY_TASK_ID": "7", "SLURM_ARRAY_TASK_MIN": "4", "SLURM_ARRAY_TASK_COUNT": "4"}
 

@@ -25,7 +25,7 @@ from fusecli import config, models
 from fusecli.cli import app
 from fusecli.commands.options import assignments
 from fusecli.errors import FusecliError
-from fusecli.pipeline.recipes import parse_weights, resolve_stages
+from fusecli.training.recipe import parse_weights, resolve_stages
 
 RESULTS = ROOT / "benchmarks" / "RESULTS.md"
 CARDS = sorted((ROOT / "weights").glob("*.md"))

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import pytest
 
 from fusecli.errors import InputError
-from fusecli.pipeline import stream
 from fusecli.report import Outcome, Reporter, RunReport
+from fusecli.run import stream
 
 
 @dataclass(frozen=True)

@@ -99,7 +99,7 @@ def test_two_processes_equal_one(pairs, tmp_path):
 
 
 def test_a_batch_that_processes_cannot_share_is_refused(pairs):
-    from fusecli.pipeline.ranks import Ranks
+    from fusecli.training.ranks import Ranks
 
     with pytest.raises(UsageError) as error:
         Ranks(0, 3, torch.device("cpu")).share(4)

@@ -26,11 +26,11 @@ from trainees import (
 from fusecli import losses
 from fusecli.errors import CheckError, MissingError, UsageError
 from fusecli.models import Option
-from fusecli.pipeline.recipes import (
+from fusecli.report import Reporter
+from fusecli.training.loop import train
+from fusecli.training.recipe import (
     resolve_stages,
 )
-from fusecli.pipeline.training import train
-from fusecli.report import Reporter
 
 
 @pytest.fixture(scope="module")

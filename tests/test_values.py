@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pictures import assert_same, decode, npy_bytes, scene
 
+from fusecli import images
 from fusecli.errors import InputError, UsageError
-from fusecli.io import images
-from fusecli.io.images import Picture
+from fusecli.images import Picture
 
 
 class TestGrey:

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from fusecli.errors import UsageError
+from fusecli.fields import compose, folds
 from fusecli.ops.resample import resample
-from fusecli.warping import compose, folds
 from fusecli.warps import KINDS, PRESETS, recipe
 from fusecli.warps.drawing import draw, draw_warp, seeded
 

@@ -13,9 +13,9 @@ import pytest
 from outlines import scene
 from runs import contents
 
+from fusecli import images
 from fusecli.cli import run
-from fusecli.io import images
-from fusecli.pipeline.boxes import largest_box
+from fusecli.images.boxes import largest_box
 from fusecli.registration.transform import load
 
 QUIET = ("--progress", "none", "-q")

@@ -5,9 +5,9 @@ import torch
 from torch import Tensor, nn
 
 from fusecli import checkpoint
+from fusecli.fusion.network import Fuser, Tiling
 from fusecli.models import ModelSpec
 from fusecli.ops.whole_image import image_max, image_mean, whole_image
-from fusecli.pipeline.inference import Fuser, Tiling
 
 CPU = torch.device("cpu")
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from fusecli import writing
 from fusecli.errors import FusecliError, InputError
-from fusecli.io import writing
 
 
 class TestWriting:

@@ -8,15 +8,15 @@ import torch
 from torch import nn
 
 from fusecli import losses
-from fusecli.io.pairs import Pair
 from fusecli.models import ModelSpec, Stage
-from fusecli.pipeline.recipes import (
+from fusecli.pairs import Pair
+from fusecli.report import Reporter
+from fusecli.runtime import Runtime
+from fusecli.training.loop import train
+from fusecli.training.recipe import (
     TrainOptions,
     resolve_stages,
 )
-from fusecli.pipeline.training import train
-from fusecli.report import Reporter
-from fusecli.runtime import Runtime
 
 CPU = Runtime((torch.device("cpu"),), "fp32", 2)
 

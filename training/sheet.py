@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from fusecli.io import images
+from fusecli import images
 
 SIZE = (320, 240)  # of each picture, whatever its own shape
 # lamps and lit windows at night, people, smoke, glare, and ordinary streets and fields

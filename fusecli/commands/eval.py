@@ -27,15 +27,15 @@ from fusecli.errors import UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from fusecli.io.pairs import Pair
+    from fusecli.evaluation.cases import Case
+    from fusecli.evaluation.report import Check, EvalReport, Layout
+    from fusecli.evaluation.scoring import Scorer
+    from fusecli.evaluation.tables import Board, Kind
+    from fusecli.evaluation.truth import TransformCase, TransformScorer
     from fusecli.metrics import MetricSpec
-    from fusecli.pipeline.cases import Case
-    from fusecli.pipeline.reporting import Check, EvalReport, Layout
-    from fusecli.pipeline.scoring import Scorer
-    from fusecli.pipeline.truth import TransformCase, TransformScorer
+    from fusecli.pairs import Pair
     from fusecli.report import Reporter
     from fusecli.runtime import Runtime
-    from fusecli.tables import Board, Kind
 
 GROUPS = ("standard", "vifb", "rfn-nest", "smfnet", "linfeng", "liu", "fast", "all")
 PAGE = 120  # characters across, where there is no terminal to ask
@@ -137,11 +137,11 @@ def evaluate(
     region = presentation.region()
     _check_truth(scoring, presentation, figures)
     from fusecli.commands.pairing import select_pairs
-    from fusecli.io.values import parse_range
+    from fusecli.evaluation.cases import name_methods
+    from fusecli.evaluation.report import EvalReport, Layout, publish
+    from fusecli.evaluation.scoring import score
+    from fusecli.images.values import parse_range
     from fusecli.metrics import select
-    from fusecli.pipeline.cases import name_methods
-    from fusecli.pipeline.reporting import EvalReport, Layout, publish
-    from fusecli.pipeline.scoring import score
     from fusecli.runtime import Runtime
 
     arguments = list(fused or ())
@@ -191,12 +191,12 @@ def _work(
     """Return what to score, how many pairs were left out, and what scores it."""
     skip = inputs.unpaired == "skip"
     if scoring.truth is not None:
-        from fusecli.pipeline import truth
+        from fusecli.evaluation import truth
 
         found, lost = truth.match(pairs, methods, scoring.truth, skip=skip)
         return found, lost, truth.TransformScorer(tuple(methods), specs)
-    from fusecli.pipeline.cases import match
-    from fusecli.pipeline.scoring import Rules, Scorer
+    from fusecli.evaluation.cases import match
+    from fusecli.evaluation.scoring import Rules, Scorer
 
     rules = Rules(scoring.ir_range, scoring.vis_range, scoring.compute)
     cases, lost = match(
@@ -237,8 +237,8 @@ def _checks(texts: Sequence[str], images: tuple[str, ...]) -> list[Check]:
     Raises:
         UsageError: Not a metric, or not a number.
     """
+    from fusecli.evaluation.report import Check
     from fusecli.metrics import select
-    from fusecli.pipeline.reporting import Check
 
     found = []
     for name, value in assignments(texts, "--fail-under").items():
@@ -272,8 +272,10 @@ def _rehearse(
         report.verb = "would score"
         report.extra = {"dry_run": True, "metrics": keys, "files": paths}
         return reporter.finish(report)
+    from fusecli.text import write_path
+
     for case in cases:
-        sys.stdout.write(" ".join((case.key, *case.fused)) + "\n")
+        write_path(" ".join((case.key, *case.fused)))
     reporter.note(f"would score {len(cases)} images with {', '.join(keys)}")
     if paths:
         reporter.note(f"would write {', '.join(paths)}")
@@ -282,24 +284,23 @@ def _rehearse(
 
 def _show(board: Board, kinds: Sequence[Kind], talk: Talk, *, to_stdout: bool) -> None:
     """Print the tables: to stdout where they are the product, else the text table to stderr."""
-    from rich.console import Console
-
-    from fusecli import tables
+    from fusecli.evaluation import tables
+    from fusecli.text import talk as console
 
     if not to_stdout:
         if not talk.quiet and talk.progress != "jsonl":
-            _print(board, Console(stderr=True, highlight=False))
+            _print(board, console(soft_wrap=False))
         return
     for kind in kinds:
         if kind == "text":
-            _print(board, Console(highlight=False))
+            _print(board, console(stderr=False, soft_wrap=False))
         else:
             sys.stdout.write(tables.write(board, kind))
 
 
 def _print(board: Board, console: Console) -> None:
     """Print the text table, as wide as the terminal or, where there is none, as a page."""
-    from fusecli.tables import rich_table
+    from fusecli.evaluation.tables import rich_table
 
     if not console.is_terminal:
         console.width = max(console.width, PAGE)

@@ -101,8 +101,8 @@ def export(
     options = assignments(set or (), "--set")
 
     from fusecli import checkpoint
-    from fusecli.pipeline.exporting import ExportOptions
-    from fusecli.pipeline.exporting import export as write
+    from fusecli.exporting import ExportOptions
+    from fusecli.exporting import export as write
     from fusecli.report import Reporter, RunReport
 
     start = time.monotonic()

@@ -148,9 +148,9 @@ def fuse(
         select_pairs,
         select_single,
     )
-    from fusecli.io.values import parse_range
-    from fusecli.pipeline.planning import Target, plan
-    from fusecli.pipeline.shards import Shard
+    from fusecli.images.values import parse_range
+    from fusecli.run.parts import Shard
+    from fusecli.run.plan import Target, plan
 
     target = Target(output.out, output.name, output.format, pixels.out_dtype, pixels.grid, model)
     if compare != "none" and target.is_file:
@@ -186,12 +186,12 @@ def fuse(
     from fusecli.memory import keep_freed_memory
 
     keep_freed_memory()
-    from fusecli.pipeline.aligning import Alignment
-    from fusecli.pipeline.folder import Engine, FusingRun
-    from fusecli.pipeline.fusing import Rules
-    from fusecli.pipeline.inference import Tiling
-    from fusecli.pipeline.learned import LearnedRegister
-    from fusecli.pipeline.ranges import measured
+    from fusecli.fusion.network import Tiling
+    from fusecli.fusion.pair import Rules
+    from fusecli.fusion.ranges import measured
+    from fusecli.fusion.run import Engine, FusingRun
+    from fusecli.registration.align import Alignment
+    from fusecli.registration.learned import LearnedRegister
     from fusecli.runtime import Runtime
 
     rules = Rules(

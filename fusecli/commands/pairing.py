@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -13,12 +12,12 @@ from fusecli.commands.options import Inputs, Output, Running
 from fusecli.errors import UsageError
 
 if TYPE_CHECKING:
-    from fusecli.io.pairs import Pair
-    from fusecli.pipeline.manifest import Record
-    from fusecli.pipeline.planning import Job, Plan
-    from fusecli.pipeline.shards import Shard
-    from fusecli.pipeline.stream import Pool
+    from fusecli.pairs import Pair
     from fusecli.report import Reporter
+    from fusecli.run.parts import Shard
+    from fusecli.run.plan import Job, Plan
+    from fusecli.run.record import Record
+    from fusecli.run.stream import Pool
     from fusecli.runtime import Runtime
 
 
@@ -33,8 +32,8 @@ def select_pairs(
         UsageError: Neither IR and VIS nor `--pairs`, or both.
         InputError: No pair, or files without a partner.
     """
-    from fusecli.io.files import pixel_limit
-    from fusecli.io.pairs import find_pairs
+    from fusecli.pairs import find_pairs
+    from fusecli.pairs.files import pixel_limit
 
     pixel_limit()  # a wrong variable is better noticed now than in every item
     if inputs.pairs is not None:
@@ -78,8 +77,8 @@ def select_single(ir: str, inputs: Inputs, out: str) -> list[Pair]:
         UsageError: Options that are about pairs (`usage.pairs`), or an OUT inside the source.
         InputError: No file, or two of one key.
     """
-    from fusecli.io.files import check_out, find_files, scan
-    from fusecli.io.pairs import Pair
+    from fusecli.pairs import Pair
+    from fusecli.pairs.files import check_out, find_files, scan
 
     for name in ("ir_suffix", "vis_suffix", "pair_regex", "pair_by", "unpaired"):
         if getattr(inputs, name) != getattr(Inputs, name):
@@ -105,7 +104,7 @@ class PairList:
         self._copy = None if Path(file).is_file() else self._copied()
 
     def __iter__(self) -> Iterator[Pair]:
-        from fusecli.io.pairs import Pair, read_pair_list
+        from fusecli.pairs import Pair, read_pair_list
 
         if self._copy is None:
             yield from read_pair_list(self.file)
@@ -115,7 +114,7 @@ class PairList:
             yield Pair(*json.loads(line))
 
     def _copied(self) -> IO[str]:
-        from fusecli.io.pairs import read_pair_list
+        from fusecli.pairs import read_pair_list
 
         copy = tempfile.TemporaryFile("w+", encoding="utf-8", newline="\n")  # noqa: SIM115 - read later
         for pair in read_pair_list(self.file):
@@ -134,7 +133,7 @@ def choose_record(output: Output, shard: Shard, *, is_file: bool) -> Record | No
     Raises:
         UsageError: Options that exclude each other.
     """
-    from fusecli.pipeline.manifest import Record, manifest_path, read
+    from fusecli.run.record import Record, manifest_path, read
 
     if output.resume and output.overwrite:
         raise UsageError(
@@ -169,7 +168,7 @@ def choose_pool(running: Running, runtime: Runtime, out: str) -> Pool | None:
     """
     if running.backend == "threading":
         return None
-    from fusecli.pipeline import clusters
+    from fusecli.run import clusters
 
     clusters.check(running.backend, runtime)
     if out == "-":
@@ -201,6 +200,7 @@ def rehearse(
         is_done: Says which results are up to date, where `--resume` was given.
     """
     from fusecli.report import RunReport
+    from fusecli.text import markup, write_path
 
     report = RunReport(command, "would write", out, extra={"dry_run": True})
     for job in jobs:
@@ -209,11 +209,11 @@ def rehearse(
             report.skipped += 1
         elif not reporter.json:
             sources = job.ir if job.ir == job.vis else f"{job.ir} + {job.vis}"
-            sys.stdout.write(f"{sources} -> {job.out}\n")
+            write_path(f"{sources} -> {job.out}")
     if reporter.json:
         return reporter.finish(report)
     if not reporter.quiet:
         todo = f"would {command} {report.found - report.skipped} pairs"
         skipped = f", {report.skipped} are up to date" if is_done is not None else ""
-        reporter.console.print(f"{todo} -> {out}{skipped}; nothing was written")
+        reporter.console.print(markup(f"{todo} -> {out}{skipped}; nothing was written"))
     return 0

@@ -13,8 +13,8 @@ from fusecli.commands.options import flag, offering
 from fusecli.errors import MissingError, UsageError
 
 if TYPE_CHECKING:
-    from fusecli.plots import Region
-    from fusecli.tables import Kind
+    from fusecli.evaluation.plots import Region
+    from fusecli.evaluation.tables import Kind
 
 TABLES: tuple[Kind, ...] = ("text", "csv", "md", "latex", "html")
 PLOTS = ("box", "curves", "bars", "radar", "contact", "zoom")

@@ -133,8 +133,8 @@ def register(
     check_combination(estimation.method, estimation.transform)
     check_weights(estimation.method, estimation.weights is not None)
     from fusecli.commands.pairing import choose_pool, choose_record, rehearse, select_pairs
-    from fusecli.pipeline.planning import Target, plan
-    from fusecli.pipeline.shards import Shard
+    from fusecli.run.parts import Shard
+    from fusecli.run.plan import Target, plan
 
     moving: Literal["vis", "ir"] = "ir" if estimation.fixed == "vis" else "vis"
     target = Target(output.out, output.name, output.format, grid=moving, typed=moving)
@@ -152,10 +152,10 @@ def register(
     if running.dry_run and not output.resume:
         return rehearse("register", jobs, output.out, reporter)
 
-    from fusecli.pipeline.aligning import Alignment
-    from fusecli.pipeline.learned import LearnedRegister
-    from fusecli.pipeline.moving import Resampling
-    from fusecli.pipeline.registering import RegisterRun, Rules
+    from fusecli.registration.align import Alignment
+    from fusecli.registration.learned import LearnedRegister
+    from fusecli.registration.move import Resampling
+    from fusecli.registration.run import RegisterRun, Rules
     from fusecli.registration.transform import load
     from fusecli.runtime import Runtime
 

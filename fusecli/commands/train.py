@@ -24,8 +24,8 @@ from fusecli.commands.options import (
 from fusecli.errors import UsageError
 
 if TYPE_CHECKING:
-    from fusecli.pipeline.recipes import TrainOptions
     from fusecli.report import Reporter
+    from fusecli.training.recipe import TrainOptions
 
 
 def _presets() -> list[str]:
@@ -225,7 +225,7 @@ def train(
     models.check(run.model)
     reporter = talk.reporter()
     from fusecli.commands.pairing import select_pairs
-    from fusecli.pipeline.recipes import TrainOptions, parse_duration, parse_weights, resolve_stages
+    from fusecli.training.recipe import TrainOptions, parse_duration, parse_weights, resolve_stages
 
     spec = models.find(run.model)
     options = TrainOptions(
@@ -262,7 +262,7 @@ def train(
         command=shlex.join(["fusecli", *sys.argv[1:]]),
     )
     pairs = list(select_pairs(ir, vis, inputs, run.out, reporter))[: inputs.limit]
-    from fusecli.pipeline.crops import split
+    from fusecli.training.crops import split
 
     if run.val_ir is not None:
         held = list(select_pairs(run.val_ir, run.val_vis, Inputs(), run.out, reporter))
@@ -271,8 +271,8 @@ def train(
     if run.dry_run:
         return _rehearse(options, len(pairs), len(held), reporter)
 
-    from fusecli.pipeline.training import train
     from fusecli.runtime import Runtime
+    from fusecli.training.loop import train
 
     runtime = Runtime.resolve(computing.device, computing.precision, computing.jobs)
     report = train(
@@ -291,8 +291,8 @@ def train(
 
 def _rehearse(options: TrainOptions, pairs: int, held_back: int, reporter: Reporter) -> int:
     """Show what would be trained and return exit code 0."""
-    from fusecli.pipeline.recipes import as_table
     from fusecli.report import RunReport
+    from fusecli.training.recipe import as_table
 
     stages = [as_table(s) | {"steps": options.steps_of(s, pairs)} for s in options.stages]
     if reporter.json:

@@ -25,7 +25,7 @@ from fusecli.warps import presets, recipe
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from fusecli.io.pairs import Pair
+    from fusecli.pairs import Pair
     from fusecli.report import Reporter
 
 
@@ -155,8 +155,8 @@ def warp(
             hint="--noise 2 is two percent of the image's range",
         )
     from fusecli.commands.pairing import choose_pool, choose_record, rehearse
-    from fusecli.pipeline.planning import Target, plan
-    from fusecli.pipeline.shards import Shard
+    from fusecli.run.parts import Shard
+    from fusecli.run.plan import Target, plan
 
     paired = vis is not None or inputs.pairs is not None
     which = misalignment.which
@@ -181,9 +181,9 @@ def warp(
     if running.dry_run and not output.resume:
         return rehearse("warp", jobs, output.out, reporter)
 
-    from fusecli.pipeline.misaligning import Rules, WarpRun
-    from fusecli.pipeline.moving import Resampling
+    from fusecli.registration.move import Resampling
     from fusecli.runtime import Runtime
+    from fusecli.warps.item import Rules, WarpRun
 
     rules = Rules(
         drawn,
@@ -228,7 +228,7 @@ def _items(
 ) -> Iterable[Pair]:
     """Return what is warped: pairs, or single images as pairs of an image with itself."""
     from fusecli.commands.pairing import select_pairs, select_single
-    from fusecli.pipeline.variants import Variants
+    from fusecli.pairs.variants import Variants
 
     if paired or ir is None:
         return Variants(select_pairs(ir, vis, inputs, out, reporter), variants)

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from fusecli.fields import Matrix, corners, linear
 from fusecli.registration.features import (
     Image,
     carry,
@@ -20,7 +21,6 @@ from fusecli.registration.features import (
     shrink,
 )
 from fusecli.registration.refine import fit
-from fusecli.warping import Matrix, corners, linear
 
 _BINS = 32
 

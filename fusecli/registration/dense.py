@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from fusecli.fields import Matrix
 from fusecli.registration.blocks import Points, settle, volume
 from fusecli.registration.features import (
     Image,
@@ -19,7 +20,6 @@ from fusecli.registration.features import (
     shrink,
 )
 from fusecli.registration.refine import Level
-from fusecli.warping import Matrix
 
 STIFFNESS = 0.1
 """Weight of the bending of the field against the wishes of the cells."""

@@ -9,7 +9,10 @@ import numpy as np
 import torch
 
 from fusecli.errors import InputError
-from fusecli.registration import classical, dense, ngf, score
+from fusecli.fields import Matrix, check_matrix, folds, grid_scaling
+from fusecli.registration import classical, dense
+from fusecli.registration import judge as score
+from fusecli.registration import search as ngf
 from fusecli.registration.features import (
     Image,
     carry,
@@ -22,7 +25,6 @@ from fusecli.registration.features import (
     shrink,
 )
 from fusecli.registration.refine import refine
-from fusecli.warping import Matrix, check_matrix, folds, grid_scaling
 
 SMALLEST = 24
 """Shortest side, in pixels, for which a registration is attempted."""

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fusecli.warping import Matrix, grid_scaling
+from fusecli.fields import Matrix, grid_scaling
 
 Image = NDArray[np.float32]
 Float = TypeVar("Float", np.float32, np.float64)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fusecli.fields import Matrix
 from fusecli.registration.blocks import Points, mean_agreement, settle, volume
 from fusecli.registration.features import (
     Image,
@@ -16,7 +17,6 @@ from fusecli.registration.features import (
     rescale,
     shrink,
 )
-from fusecli.warping import Matrix
 
 
 class Level(NamedTuple):

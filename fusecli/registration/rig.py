@@ -9,11 +9,11 @@ import cv2
 import numpy as np
 
 from fusecli.errors import InputError
+from fusecli.fields import Matrix, corners, grid_scaling
 from fusecli.registration.blocks import Points
 from fusecli.registration.estimate import Estimate
 from fusecli.registration.features import Image, carry, fit_size, places
 from fusecli.registration.refine import fit
-from fusecli.warping import Matrix, corners, grid_scaling
 
 COARSE = 64
 """Longer side, in pixels, at which dense fields are combined: lens distortion is smoother yet."""

@@ -90,7 +90,7 @@ PRESETS: dict[str, Recipe] = {
 def presets() -> tuple[str, ...]:
     """Return the names of all presets: those above, then one for each file."""
     files = (path.stem for path in Path(__file__).parent.glob("[!_]*.py"))
-    added = sorted(name.replace("_", "-") for name in files if name != "drawing")
+    added = sorted(name.replace("_", "-") for name in files if name not in ("drawing", "item"))
     return (*PRESETS, *added)
 
 

@@ -1,0 +1,1 @@
+"""How methods are compared: cases, scores, tables, figures and the report."""

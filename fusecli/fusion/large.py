@@ -1,0 +1,151 @@
+"""Pairs too large to be held in memory: read in rows, fused in tiles, written in rows.
+
+The result is the file that would have been written had everything been held at once, given the
+same tiles.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+
+from fusecli import images
+from fusecli.fusion.network import stretch_from
+from fusecli.fusion.tiles import Window
+from fusecli.fusion.workers import FuseArrays
+from fusecli.images import tiff
+from fusecli.images.tiff_rows import TiffRows
+from fusecli.images.values import histogram_percentiles, resolve_range
+
+Recolour = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+
+
+class Side:
+    """One image of a pair, still in its file.
+
+    Args:
+        rows: The open file; all of it is read once.
+        rule: Of its range.
+
+    Attributes:
+        limits: The stored values that become 0 and 1.
+        grey: Whether it has one channel, or three that are equal.
+        counts: How often each value occurs.
+        nonfinite: Pixels without a measurement.
+
+    Raises:
+        InputError: `read.decode`.
+    """
+
+    def __init__(self, rows: TiffRows, rule: str) -> None:
+        self.rows, self.grey, self.nonfinite = rows, True, 0
+        self.counts = np.zeros(1 << 8 * rows.dtype.itemsize, np.int64)
+        for pixels in rows.bands():
+            self.grey = self.grey and (pixels.ndim == 2 or _channels_are_equal(pixels))
+            invalid = rows.invalid(pixels)
+            if invalid is not None:
+                self.nonfinite += int(np.count_nonzero(invalid))
+                pixels = pixels[~invalid]
+            self.counts += np.bincount(pixels.ravel(), minlength=self.counts.size)
+        if self.grey and len(rows.shape) == 3:
+            self.counts //= 3
+        known, low, high = resolve_range(rule, rows.dtype)
+        self.limits = (low, high) if known else histogram_percentiles(self.counts, low, high)
+
+    def share_from(self, value: float) -> float:
+        """Return the share of pixels at or above a stored value."""
+        return float(self.counts[int(np.ceil(value)) :].sum() / max(1, self.counts.sum()))
+
+    def stored(self, top: int, bottom: int) -> np.ndarray:
+        """Return some rows as stored, (rows, W) or (rows, W, 3)."""
+        pixels = self.rows.read(top, bottom)
+        return pixels[..., 0] if self.grey and pixels.ndim == 3 else pixels
+
+    def scaled(self, pixels: np.ndarray) -> np.ndarray:
+        """Return stored pixels in 0..1."""
+        return images.to_unit(pixels, self.limits, self.rows.invalid(pixels))
+
+
+def _channels_are_equal(pixels: np.ndarray) -> bool:
+    return all(np.array_equal(pixels[..., 0], pixels[..., other]) for other in (1, 2))
+
+
+class LargePair:
+    """A pair on one grid whose result can be made in tiles.
+
+    Args:
+        ir: Infrared, grey.
+        vis: Visible, of the same size.
+        fuse: The network.
+
+    Attributes:
+        ms: Time in the network so far.
+    """
+
+    def __init__(self, ir: Side, vis: Side, fuse: FuseArrays) -> None:
+        self.ir, self.vis, self.fuse, self.ms = ir, vis, fuse, 0.0
+
+    def bands(self, recolour: Recolour, dtype: np.dtype, folder: str) -> Iterator[np.ndarray]:
+        """Yield the result from top to bottom, `tiff.TILE` rows at a time.
+
+        Args:
+            recolour: Fused luma, visible image and its luma, in 0..1, to the result in 0..1.
+            dtype: Of the result.
+            folder: For a temporary file, where the tone has to see the whole image first.
+        """
+        top = 0
+        for fused in self._toned(folder):
+            bottom = top + len(fused)
+            vis = self.vis.scaled(self.vis.stored(top, bottom))
+            yield images.from_unit(recolour(fused, vis, images.luma(vis)), dtype)
+            top = bottom
+
+    def _toned(self, folder: str) -> Iterator[np.ndarray]:
+        """Yield the fused luma, (rows, W) float32, toned."""
+        if self.fuse.fuser.tone != "stretch":
+            for rows in self._fused(toned=True):
+                yield from _bands(rows)
+            return
+        low, high = np.inf, -np.inf
+        with tempfile.TemporaryFile(dir=folder) as store:
+            for rows in self._fused(toned=False):
+                low, high = min(low, float(rows.min())), max(high, float(rows.max()))
+                rows.tofile(store)
+            store.seek(0)
+            width = self.vis.rows.shape[1]
+            while (stored := np.fromfile(store, np.float32, tiff.TILE * width)).size:
+                raw = torch.from_numpy(stored).view(1, 1, -1, width)
+                extremes = (torch.full((1, 1, 1, 1), value) for value in (low, high))
+                yield stretch_from(raw, *extremes)[0, 0].numpy()
+
+    def _fused(self, toned: bool) -> Iterator[np.ndarray]:
+        """Yield the fused luma, a row of tiles at a time."""
+        height, width = self.vis.rows.shape[:2]
+        for row in self.fuse.fuser.large_tiles(height, width, tiff.TILE):
+            top, bottom = row[0].outer[:2]
+            ir, vis = self.ir.stored(top, bottom), self.vis.stored(top, bottom)
+            fused = np.empty((row[0].inner[1] - row[0].inner[0], width), np.float32)
+            for tile in row:
+                self._fuse(tile, ir, vis, fused, toned)
+            yield fused
+
+    def _fuse(
+        self, tile: Window, ir: np.ndarray, vis: np.ndarray, fused: np.ndarray, toned: bool
+    ) -> None:
+        """Fuse one tile of a row of tiles into its place."""
+        left, right = tile.outer[2:]
+        of_ir, of_vis = (
+            images.luma(side.scaled(pixels[:, left:right]))
+            for side, pixels in ((self.ir, ir), (self.vis, vis))
+        )
+        answer = self.fuse(of_ir, of_vis, toned)
+        self.ms += answer.ms
+        fused[:, slice(*tile.inner[2:])] = answer.image[tile.kept]
+
+
+def _bands(rows: np.ndarray) -> Iterator[np.ndarray]:
+    for top in range(0, len(rows), tiff.TILE):
+        yield rows[top : top + tiff.TILE]

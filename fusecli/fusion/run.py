@@ -1,0 +1,232 @@
+"""A folder of pairs through one network: what `fusecli fuse` does once its arguments are valid."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from fusecli import checkpoint, ops
+from fusecli.errors import MissingError
+from fusecli.fusion.network import Fuser, Tiling
+from fusecli.fusion.pair import FusePair, Rules
+from fusecli.fusion.preparation import against_bf16
+from fusecli.fusion.workers import FuseHere, InferenceWorker, lanes
+from fusecli.registration.align import AlignedReport, Alignment
+from fusecli.report import Outcome, Reporter, RunReport
+from fusecli.run import stream
+from fusecli.run.outputs import remove_leftovers
+from fusecli.run.plan import Job, Plan
+from fusecli.run.record import Manifest, Record
+from fusecli.runtime import Runtime
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Which network runs, and how.
+
+    Args:
+        model: Name of the network.
+        weights: As in `--weights`; None is the network's own.
+        runtime: Devices, precision, threads.
+        batch_size: Pairs of equal size in one forward pass.
+        tiling: See `Tiling`.
+        seed: For `--weights random`.
+        backend: Name of the joblib backend.
+        pool: What it does with work; None for threads here.
+    """
+
+    model: str
+    weights: str | None
+    runtime: Runtime
+    batch_size: int = 1
+    tiling: Tiling = Tiling()
+    seed: int = 0
+    backend: str = "threading"
+    pool: stream.Pool | None = None
+
+
+class FusingRun:
+    """One run of one network over many pairs.
+
+    Args:
+        engine: The network.
+        rules: Of the pixels.
+        record: Where the run is recorded, if it is.
+        alignment: How one side is brought onto the other; None where they match.
+
+    Raises:
+        MissingError: The weights cannot be used (exit 5).
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        rules: Rules,
+        record: Record | None = None,
+        alignment: Alignment | None = None,
+    ) -> None:
+        self.loaded = checkpoint.load(engine.model, engine.weights, seed=engine.seed)
+        runtime, self.why = engine.runtime.settled(against_bf16(self.loaded, rules.tone))
+        self.engine = replace(engine, runtime=runtime)
+        self.rules, self.alignment = rules, alignment
+        self.manifest = Manifest(record, "fuse", self.settings()) if record else None
+
+    def settings(self) -> dict[str, Any]:
+        """Return everything that changes results; the fingerprint of the run is made of it."""
+        engine, rules = self.engine, dataclasses.asdict(self.rules)
+        del rules["compare_folder"]
+        return {
+            "command": "fuse",
+            "model": engine.model,
+            "options": self.loaded.options,
+            "weights": self.loaded.sha256 or f"random {engine.seed}",
+            "precision": engine.runtime.precision,
+            "device": sorted({device.type for device in engine.runtime.devices}),
+            "batch_size": engine.batch_size,
+            **dataclasses.asdict(engine.tiling),
+            **rules,
+            "align": self.alignment and self.alignment.settings(),
+        }
+
+    def is_done(self, job: Job) -> bool:
+        """Return whether the result of a job is up to date."""
+        return self.manifest is not None and self.manifest.is_done(job)
+
+    def fuse(
+        self, jobs: Plan, *, out: str, reporter: Reporter, fail_fast: bool = False
+    ) -> RunReport:
+        """Fuse every job and return what became of them.
+
+        Raises:
+            InputError: Another run is at work in the same folder, or it cannot be written to.
+        """
+        engine, loaded = self.engine, self.loaded
+        runtime = engine.runtime
+        if loaded.label == "random":
+            reporter.warn("the weights are random: the results mean nothing", "weights.random")
+        reporter.detail(
+            f"{loaded.spec.title} ({loaded.label}) on {runtime.as_dict()['device']} in "
+            f"{runtime.precision} ({self.why}), {runtime.jobs} reading and writing threads"
+        )
+        kind = RunReport if self.alignment is None else AlignedReport
+        report = kind("fuse", "fused", out)
+        report.extra = {
+            "manifest": str(self.manifest.record.path) if self.manifest else None,
+            "model": {
+                "name": engine.model,
+                "weights": loaded.label,
+                "sha256": loaded.sha256,
+                "licence": loaded.licence,
+            },
+            "runtime": runtime.as_dict() | {"backend": engine.backend},
+        }
+        with self.manifest or nullcontext(), self._work(reporter) as work:
+            remove_leftovers(path for job in jobs for path in self._files(job))
+            stream.run(
+                jobs,
+                work,
+                report=report,
+                reporter=reporter,
+                manifest=self.manifest,
+                total=len(jobs),
+                # besides the readers and writers, one thread waits for each pair in a network
+                threads=runtime.jobs + engine.batch_size * sum(map(lanes, runtime.devices)),
+                fail_fast=fail_fast,
+                pool=engine.pool,
+            )
+        for name, why in ops.taken().items():
+            reporter.detail(f"{name}: {why}")
+        return report
+
+    def _files(self, job: Job) -> Iterator[str]:
+        if job.out != "-":
+            yield job.out
+        if self.rules.compare_folder is not None:
+            yield str(self.rules.compare_folder / f"{job.key}.png")
+
+    @contextmanager
+    def _work(self, reporter: Reporter) -> Iterator[stream.Work]:
+        if self.engine.pool is not None:
+            yield FuseElsewhere(self.engine, self.rules, self.loaded.sha256, self.alignment)
+            return
+        worker = InferenceWorker(
+            _fusers(self.loaded, self.engine, self.rules), self.engine.batch_size
+        )
+        reporter.detail(worker.fuser.about_tiles())
+        try:
+            yield FusePair(worker, self.rules, alignment=self.alignment)
+        finally:
+            worker.close()
+
+
+# Workers of Dask are threads of one process, and random weights come from torch's global numbers.
+_LOADING = threading.Lock()
+
+
+class FuseElsewhere:
+    """`FusePair` in another process: it takes the place of a network, which is loaded there.
+
+    Args:
+        engine: The network.
+        rules: Of the pixels.
+        sha256: Of the weights that this run is made with.
+        alignment: As in `FusePair`.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        rules: Rules,
+        sha256: str | None,
+        alignment: Alignment | None = None,
+    ) -> None:
+        self.engine, self.rules, self.sha256 = replace(engine, pool=None), rules, sha256
+        self.alignment = alignment
+        # Sums in another number of threads differ in their last bits, and so may grey levels.
+        self.threads = torch.get_num_threads()
+        self._work: FusePair | None = None
+
+    def __call__(self, job: Job) -> Outcome:
+        """Read, fuse and write one pair.
+
+        Raises:
+            MissingError: The weights there are not those here (`weights.differ`).
+        """
+        if self._work is None:
+            self._work = self._loaded()
+        return self._work(job)
+
+    def _loaded(self) -> FusePair:
+        engine = self.engine
+        torch.set_num_threads(self.threads)
+        with _LOADING:
+            loaded = checkpoint.load(engine.model, engine.weights, seed=engine.seed)
+        if loaded.sha256 != self.sha256:
+            raise MissingError(
+                f"this worker has other weights of {engine.model}: {loaded.sha256}",
+                code="weights.differ",
+                hint="install the same fusecli everywhere, or name a shared file with --weights",
+            )
+        (fuser, *_) = _fusers(loaded, engine, self.rules)
+        return FusePair(FuseHere(fuser), self.rules, alignment=self.alignment)
+
+
+def _fusers(loaded: checkpoint.Loaded, engine: Engine, rules: Rules) -> list[Fuser]:
+    return [
+        Fuser(
+            loaded.network,
+            loaded.spec,
+            loaded.options,
+            device=device,
+            dtype=engine.runtime.dtype,
+            tone=rules.tone,
+            tiling=engine.tiling,
+        )
+        for device in engine.runtime.devices
+    ]

@@ -1,1 +1,0 @@
-"""Image files and pairs of them, as arrays and keys."""

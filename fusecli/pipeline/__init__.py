@@ -1,1 +1,0 @@
-"""What happens to a folder of pairs: decode, register, fuse, score, train."""

@@ -1,0 +1,1 @@
+"""A folder of items as one run: planned, recorded, resumed, shared among machines."""

@@ -1,0 +1,1 @@
+"""How a network is trained: recipe, crops, step, loop and the folder of a run."""
