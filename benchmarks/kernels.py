@@ -29,8 +29,8 @@ from torch import Tensor, nn
 
 from benchmarks.timing import table
 from fusecli import models, ops
+from fusecli.fusion.preparation import prepare
 from fusecli.models import ModelSpec
-from fusecli.pipeline.preparation import prepare
 
 # Compute capabilities, and the KiB of shared memory that one program may take on such a card.
 SHARED = {

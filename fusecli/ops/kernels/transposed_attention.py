@@ -90,6 +90,7 @@ def moments_triton(q: Tensor, k: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         *k.stride(),
         CHANNELS=padded,
         BLOCK=BLOCK,
+        num_warps=8,  # four would not have the registers for the sums
         **product_types(q.dtype),
     )
     summed = squares.sum(1)[..., :channels]
