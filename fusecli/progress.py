@@ -132,7 +132,7 @@ class JsonlProgress(SilentProgress):
 class _Rate(ProgressColumn):
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
-        return Text(f"{speed:.1f}/s" if speed else "", style="progress.data.speed")
+        return Text(f"{speed:.1f} items/s" if speed else "first item", style="dim")
 
 
 class BarProgress(SilentProgress):
@@ -140,17 +140,19 @@ class BarProgress(SilentProgress):
 
     def __init__(self, command: str, total: int | None, console: Console) -> None:
         self.bar = RichProgress(
-            SpinnerColumn(),
+            SpinnerColumn(style="cyan"),
             TextColumn("[bold]{task.description}"),
-            BarColumn(bar_width=None),
+            # Rich's own colours are those of errors
+            BarColumn(None, complete_style="cyan", finished_style="green", pulse_style="cyan"),
             MofNCompleteColumn(),
             _Rate(),
             TextColumn("{task.fields[failed]}"),
-            TimeRemainingColumn(compact=True),
+            TimeRemainingColumn(compact=True, elapsed_when_finished=True),
             console=console,
             transient=True,
         )
         self.failed = 0
+        self.told: set[str] = set()
         self.task: TaskID = self.bar.add_task(command, total=total, failed="")
 
     def __enter__(self) -> Self:
@@ -161,9 +163,11 @@ class BarProgress(SilentProgress):
         self.bar.stop()
 
     def item(self, outcome: Outcome) -> None:
-        """Advance the bar; a failure is also printed above it."""
+        """Advance the bar; the first failure of each kind is also printed above it."""
         if outcome.error is not None:
             self.failed += 1
+        if outcome.error is not None and outcome.error.code not in self.told:
+            self.told.add(outcome.error.code)
             message = f"[red]failed[/] {markup(outcome.key)}: {markup(outcome.error.message)}"
             self.bar.console.print(message, highlight=False)
         note = f"[red]{self.failed} failed[/]" if self.failed else ""

@@ -25,7 +25,7 @@ from fusecli.progress import (
 )
 from fusecli.text import as_json, markup, talk, write_path
 
-LISTED = 10  # failures shown on the terminal
+EXAMPLES = 3  # failures of each code shown on the terminal
 JSON_FAILURES = 100  # failures in the JSON document; the manifest has all
 
 
@@ -54,6 +54,19 @@ class Outcome:
     parts: list[tuple[str, str]] = field(default_factory=list)
 
 
+@dataclass(slots=True)
+class Kind:
+    """Failures of one code, told together.
+
+    Args:
+        hint: Of the first.
+        count: How many there are.
+    """
+
+    hint: str | None
+    count: int = 0
+
+
 @dataclass
 class RunReport:
     """The result of one command over many items; also the `fusecli/run/1` document."""
@@ -66,6 +79,7 @@ class RunReport:
     skipped: int = 0
     failed: int = 0
     failures: list[dict[str, Any]] = field(default_factory=list)
+    kinds: dict[str, Kind] = field(default_factory=dict)
     notes: dict[str, tuple[int, str]] = field(default_factory=dict)
     seconds: float = 0.0
     ms: dict[str, float] = field(default_factory=dict)
@@ -76,9 +90,13 @@ class RunReport:
     def add(self, outcome: Outcome) -> None:
         """Count one outcome; keep the first failures, and the times of what was done."""
         setattr(self, outcome.status, getattr(self, outcome.status) + 1)
-        if outcome.error is not None and len(self.failures) < JSON_FAILURES:
-            failure = {"key": outcome.key, "code": outcome.error.code}
-            self.failures.append({**failure, "message": outcome.error.message})
+        if (error := outcome.error) is not None:
+            kind = self.kinds.setdefault(error.code, Kind(error.hint))
+            kind.count += 1
+            # the first of each code is kept, however late it comes: it is what the user sees
+            if len(self.failures) < JSON_FAILURES or kind.count == 1:
+                failure = {"key": outcome.key, "code": error.code, "message": error.message}
+                self.failures.append({**failure, "hint": error.hint})
         for name, value in outcome.ms.items():
             self.ms[name] = self.ms.get(name, 0.0) + value
         for code, message in outcome.notes.items():
@@ -124,6 +142,7 @@ class RunReport:
                 **{f"{name}_s": round(value / 1000, 3) for name, value in self.ms.items()},
             },
             "failures": sorted(self.failures, key=lambda failure: failure["key"]),
+            "failed_by_code": {code: kind.count for code, kind in sorted(self.kinds.items())},
             "warnings": self.warnings,
         }
         return document | self.extra
@@ -131,7 +150,12 @@ class RunReport:
     def summary(self) -> str:
         """Return the closing line."""
         counts = f"{self.verb} {self.done}, skipped {self.skipped}, failed {self.failed}"
-        return f"{counts} in {self.seconds:.1f} s -> {self.out}"
+        line = f"{counts} in {self.seconds:.1f} s -> {self.out}"
+        if self.signal is None:
+            return line
+        left = self.found - self.done - self.skipped - self.failed
+        further = "; the same command with --resume does them" if self.extra.get("manifest") else ""
+        return f"stopped, {left} of {self.found} left{further}: {line}"
 
 
 class Reporter:
@@ -189,6 +213,13 @@ class Reporter:
         elif not self.quiet:
             self.console.print(markup(message))
 
+    def stopping(self) -> None:
+        """Say that a signal was heard."""
+        if self.mode != "jsonl" and not self.quiet:
+            # from within a signal handler: no lock of Rich may be asked for
+            line = "\nstopping after the items in work; once more stops at once\n"
+            os.write(2, line.encode())
+
     def warn(self, message: str, code: str = "warning") -> None:
         """Say something that may matter."""
         if self.mode == "jsonl":
@@ -215,11 +246,16 @@ class Reporter:
         if not report.failed:
             return
         self.console.print(f"[red]{report.failed} of {report.found} items failed[/]")
-        for failure in sorted(report.failures, key=lambda failure: failure["key"])[:LISTED]:
-            key, message = markup(failure["key"]), markup(failure["message"])
-            self.console.print(f"  {key}: {message} [dim]({failure['code']})[/]")
-        if report.failed > LISTED:
-            self.console.print(f"  … and {report.failed - LISTED} more")
+        failures = sorted(report.failures, key=lambda failure: failure["key"])
+        for code, kind in sorted(report.kinds.items(), key=lambda item: -item[1].count):
+            examples = [failure for failure in failures if failure["code"] == code][:EXAMPLES]
+            self.console.print(f"  [bold]{code}[/]: {kind.count} of {report.found}")
+            for one in examples:
+                self.console.print(f"    {markup(one['key'])}: {markup(one['message'])}")
+            if kind.count > len(examples):
+                self.console.print(f"    … and {kind.count - len(examples)} more")
+            if kind.hint:
+                self.console.print(f"    [bold]hint:[/] {markup(kind.hint)}")
 
 
 def write_json(document: dict[str, Any]) -> None:

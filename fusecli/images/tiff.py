@@ -11,7 +11,7 @@ import math
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 import tifffile
@@ -266,6 +266,26 @@ def more_pages(file: tifffile.TiffFile) -> bool:
     except Exception:  # none, or too damaged to count
         return False
     return not int(getattr(second, "subfiletype", 0)) & 5  # 1 is an overview, 4 a mask
+
+
+class Paged(Protocol):
+    """A picture, or a file read row by row, that may have pages nobody looks at."""
+
+    @property
+    def more_pages(self) -> bool:
+        """Whether it has."""
+        ...
+
+    @property
+    def path(self) -> str:
+        """Where it is."""
+        ...
+
+
+def page_notes(*sources: Paged) -> dict[str, str]:
+    """Return the warning, by its code, about files of which only the first page is used."""
+    paths = [source.path for source in sources if source.more_pages]
+    return {"read.pages": f"only the first page of {paths[-1]} is used"} if paths else {}
 
 
 def write(pixels: np.ndarray, alpha: np.ndarray | None, metadata: Metadata) -> bytes:

@@ -334,7 +334,8 @@ class Manifest:
                 outcome = Outcome(job.key, "failed", error=refused(job.out, error))
                 line["status"] = "failed"
         if outcome.error is not None:
-            problem = {"code": outcome.error.code, "message": outcome.error.message}
+            why = outcome.error
+            problem = {"code": why.code, "message": why.message, "hint": why.hint}
             line |= {"fp": self.fp, "error": problem}
         elif out in self.record.known and self.record.known[out].ours:
             return outcome  # skipped, and this shard's own record says why
