@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
 
 import cv2
 import numpy as np
@@ -13,27 +12,14 @@ from torch import Tensor
 
 from fusecli.fields import affine_part, grid_scaling, inside
 from fusecli.images import Metadata, Picture
-from fusecli.ops.resample import Border, Mode, positions, resample
+from fusecli.ops import resample as kernels
+from fusecli.ops.resample import positions, resample
+from fusecli.registration import Resampling
 
-_BORDERS: dict[str, Border] = {
+_BORDERS: dict[str, kernels.Border] = {
     "constant": "zeros", "replicate": "replicate", "reflect": "reflect",
 }  # fmt: skip
 _STRIP = 1 << 20  # output pixels in work at a time
-
-
-@dataclasses.dataclass(frozen=True)
-class Resampling:
-    """How pixels between pixels, and pixels beyond the border, are made.
-
-    Args:
-        interpolation: Kernel.
-        border: What is beyond the image.
-        fill: Value there for `constant`, in the units of the image.
-    """
-
-    interpolation: Mode = "linear"
-    border: Literal["constant", "replicate", "reflect"] = "constant"
-    fill: float = 0.0
 
 
 def move(pixels: np.ndarray, field: Tensor, how: Resampling) -> np.ndarray:
@@ -76,7 +62,8 @@ def move_picture(
     """Return a picture read along a field, and where it has data, (H', W') bool.
 
     Pixels without a value (NaN, infinite, no-data) take no part in the interpolation: they are
-    read as the fill value, and stay without a value where they are nearest.
+    read as the fill value, and stay without a value where they are nearest. So do pixels beyond
+    the image, unless its border goes on there.
     """
     covered = inside(field, picture.pixels.shape[:2])[0, 0].numpy()
     pixels, invalid = picture.pixels, picture.invalid
@@ -90,6 +77,8 @@ def move_picture(
         invalid = move(invalid.astype(np.uint8), field, nearest) > 0
         moved[invalid] = kept[0]
         covered &= ~invalid
+    if how.border == "constant" and not covered.all():
+        invalid = ~covered if invalid is None else invalid | ~covered
     alpha = None if picture.alpha is None else move(picture.alpha, field, how)
     return dataclasses.replace(picture, pixels=moved, alpha=alpha, invalid=invalid), covered
 
