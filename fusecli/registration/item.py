@@ -64,6 +64,7 @@ class RegisterItem:
                 alpha=moved.alpha,
                 metadata=metadata,
                 quality=self.choices.quality,
+                invalid=moved.invalid,
             )
             files = self._beside(job, found)
             outcome.parts = stage([*files, (job.out, data)])
