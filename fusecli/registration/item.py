@@ -65,6 +65,7 @@ class RegisterItem(Work):
                 alpha=moved.alpha,
                 metadata=metadata,
                 quality=self.choices.quality,
+                invalid=moved.invalid,
             )
             files = self._beside(job, found)
             outcome.parts = stage([*files, (job.out, data)])
