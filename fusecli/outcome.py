@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import Any, Literal, Self
 
 from fusecli.errors import FusecliError
-from fusecli.text import visible
 from fusecli.version import __version__
 
 JSON_FAILURES = 100  # failures in the JSON document; the manifest has all
@@ -132,10 +131,14 @@ class RunReport:
         }
         return document | self.extra
 
+    def lines(self) -> list[str]:
+        """Return the closing lines."""
+        return [self.summary()]
+
     def summary(self) -> str:
-        """Return the closing lines; the name of the folder breaks none."""
+        """Return the closing line."""
         counts = f"{self.verb} {self.done}, skipped {self.skipped}, failed {self.failed}"
-        line = f"{counts} in {self.seconds:.1f} s -> {visible(self.out)}"
+        line = f"{counts} in {self.seconds:.1f} s -> {self.out}"
         if self.signal is None:
             return line
         left = self.found - self.done - self.skipped - self.failed

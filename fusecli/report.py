@@ -260,7 +260,7 @@ class Reporter:
             for warning in report.warnings:
                 self.console.print(f"[yellow]warning:[/] {markup(warning['message'])}")
             self._failures(report)
-            for line in report.summary().splitlines():
+            for line in report.lines():
                 self.console.print(markup(line))
         if self.json:
             write_json(report.as_dict())

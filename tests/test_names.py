@@ -197,10 +197,11 @@ def test_a_summary_keeps_its_lines_and_gains_none(capsys: pytest.CaptureFixture[
     from fusecli.report import Reporter
 
     class Two(RunReport):
-        def summary(self) -> str:
-            return "moved by 1 px\n" + super().summary()
+        def lines(self) -> list[str]:
+            return ["moved by 1 px", *super().lines()]
 
-    Reporter(progress="none").finish(Two("register", "registered", "a\nb\x1b[2J", done=1, found=1))
+    report = Two("register", "registered", "a\nb\x1b[2J", done=1, found=1)
+    Reporter(progress="none").finish(report)
     assert capsys.readouterr().err.splitlines() == [
         "moved by 1 px",
         r"registered 1, skipped 0, failed 0 in 0.0 s -> a\x0ab\x1b[2J",
