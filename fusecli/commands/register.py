@@ -63,7 +63,21 @@ class Estimation:
     ] = "pair"
     init: Annotated[
         str | None,
-        flag("Registration", "--init", metavar="FILE", help="Transform to begin from."),
+        flag(
+            "Registration",
+            "--init",
+            metavar="FILE",
+            help="Transform to begin from, or a bare 3x3 matrix, fixed to moving.",
+        ),
+    ] = None
+    fov_ratio: Annotated[
+        float | None,
+        flag(
+            "Registration",
+            "--fov-ratio",
+            metavar="R",
+            help="Begin where the visible camera sees R times as wide as the infrared one.",
+        ),
     ] = None
     apply: Annotated[
         str | None,
@@ -156,10 +170,11 @@ def register(
     from fusecli.registration.learned import LearnedRegister
     from fusecli.registration.move import Resampling
     from fusecli.registration.run import RegisterRun, Rules
-    from fusecli.registration.transform import load
+    from fusecli.registration.transform import load_start
     from fusecli.runtime import Runtime
 
-    start = load(Path(estimation.init)) if estimation.init is not None else None
+    start = load_start(Path(estimation.init)) if estimation.init is not None else None
+    view = estimation.fov_ratio
     alignment = Alignment(
         estimation.method,
         estimation.transform,
@@ -169,6 +184,7 @@ def register(
         Path(estimation.apply) if estimation.apply is not None else None,
         on_reject=estimation.on_reject,
         learned=LearnedRegister.of(estimation.weights, estimation.fixed),
+        view=1 / view if view and estimation.fixed == "ir" else view,
     )
     rules = Rules(
         estimation.fixed,
@@ -205,6 +221,7 @@ def _check(estimation: Estimation, results: Results, is_file: bool) -> None:
     if estimation.apply is not None:
         given = {
             "--init": estimation.init is not None,
+            "--fov-ratio": estimation.fov_ratio is not None,
             "--method": estimation.method != "auto",
             "--weights": estimation.weights is not None,
             "--transform": estimation.transform != "auto",
@@ -223,6 +240,19 @@ def _check(estimation: Estimation, results: Results, is_file: bool) -> None:
                 f"--apply {estimation.apply} is neither a file nor a folder",
                 code="register.missing",
                 hint="fusecli register IR VIS -o OUT stores its transforms: --apply OUT/transforms",
+            )
+    if estimation.fov_ratio is not None:
+        if not 0.05 <= estimation.fov_ratio <= 20:
+            raise UsageError(
+                f"--fov-ratio {estimation.fov_ratio:g} is not between 0.05 and 20",
+                code="usage.register",
+                hint="2 where the visible camera sees twice as wide as the infrared one",
+            )
+        if estimation.init is not None:
+            raise UsageError(
+                "--fov-ratio and --init are both a start",
+                code="usage.register",
+                hint="give one of them",
             )
     if is_file and (results.save_mask or results.preview != "none"):
         raise UsageError(

@@ -15,6 +15,7 @@ from fusecli.errors import InputError
 from fusecli.fusion.pair import note_pages
 from fusecli.images import Picture
 from fusecli.registration.align import (
+    REMEDIES,
     AlignedReport,
     Alignment,
     as_transform,
@@ -164,7 +165,8 @@ class RegisterRun(RecordedRun):
         pool: Where the work is done; threads of this process without it.
 
     Raises:
-        InputError: `register.rig`: the sizes of the images differ.
+        InputError: `register.rig`: the sizes of the images differ. `register.rejected`: the pairs
+            of a rig agree on nothing.
     """
 
     def __init__(
@@ -181,7 +183,15 @@ class RegisterRun(RecordedRun):
     ) -> None:
         if rules.per == "folder" and alignment.stored is None:
             reporter.detail("estimating the camera rig from all pairs")
-            alignment = replace(alignment, rig=estimate_rig(alignment, rules.fixed, jobs))
+            rig = estimate_rig(alignment, rules.fixed, jobs)
+            if not rig.accepted and alignment.on_reject == "fail":
+                raise InputError(
+                    f"the camera rig could not be registered: {rig.parameters['refusal']}",
+                    code="register.rejected",
+                    facts=rig.parameters["refused"],
+                    hint=REMEDIES,
+                )
+            alignment = replace(alignment, rig=rig)
         super().__init__(
             RegisterPair(alignment, rules, out),
             jobs,
@@ -215,7 +225,7 @@ def estimate_rig(alignment: Alignment, fixed_side: Side, jobs: Plan) -> Transfor
             sizes = fixed.shape, moving.shape
             rig = Rig(*sizes, alignment.transform)
         found = alignment.estimate(fixed, moving, alignment.transform if rig.dense else rig.shape)
-        rig.add(found, fixed.shape, moving.shape)
+        rig.add(job.key, found, fixed.shape, moving.shape)
     if rig is None:
         raise InputError(
             "there is nothing to register",
@@ -224,7 +234,12 @@ def estimate_rig(alignment: Alignment, fixed_side: Side, jobs: Plan) -> Transfor
         )
     agreed = rig.agree()
     transform = as_transform(agreed, "rig", *sizes)
-    details = {"pairs": rig.seen, "registered": len(rig.accepted), "refusal": agreed.refusal}
+    details = {
+        "pairs": rig.seen,
+        "registered": len(rig.accepted),
+        "refusal": agreed.refusal,
+        "refused": rig.refused,
+    }
     return replace(transform, parameters=details)
 
 

@@ -333,7 +333,9 @@ class Manifest:
                 outcome = Outcome(job.key, "failed", error=refused(job.out, error))
                 line["status"] = "failed"
         if outcome.error is not None:
-            problem = {"code": outcome.error.code, "message": outcome.error.message}
+            problem: dict[str, Any] = {"code": outcome.error.code, "message": outcome.error.message}
+            if outcome.error.details:
+                problem["details"] = outcome.error.details
             line |= {"fp": self.fp, "error": problem}
         elif out in self.record.known and self.record.known[out].ours:
             return outcome  # skipped, and this shard's own record says why
