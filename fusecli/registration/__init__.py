@@ -1,12 +1,14 @@
 """How a moving image lies on a fixed one: methods and transforms by name.
 
     features    the direction of edges, which both cameras see
-    ngf         exhaustive search for rotation, scale and shift
+    frames      constant frames, which are no evidence
+    search      exhaustive search for rotation, scale and shift (the method `ngf`)
     blocks      local agreement by cell and shift, and models that most cells agree on
     refine      from a rough similarity to a precise matrix
     dense       from a matrix to a smooth field
     classical   what other tools offer: ecc, mi, phase, feature, flow
-    score       the independent judge that accepts or refuses
+    candidates  what the methods offer, and decoys that cannot be right
+    judge       the independent judge that accepts or refuses
     estimate    one call that does it all
     transform   the file format `fusecli/transform/1`
     rig         one robust transform for a folder

@@ -18,7 +18,7 @@ from fusecli.fields import Matrix, field_matrix, inside
 from fusecli.images import Picture
 from fusecli.registration import judge
 from fusecli.registration.candidates import centred
-from fusecli.registration.estimate import Estimate, estimate
+from fusecli.registration.estimate import Attempt, Estimate, estimate
 from fusecli.registration.features import rescale
 from fusecli.registration.learned import LearnedRegister
 from fusecli.registration.move import Resampling, move, soft_edge
@@ -207,8 +207,12 @@ def note_transform(transform: Transform, outcome: Outcome) -> None:
         "accepted": transform.accepted,
         "displacement_px": round(transform.mean_displacement(), 3),
     }
-    if transform.score is not None:
-        outcome.record["tried"] = transform.score.get("tried", [])
+    tried = (transform.score or {}).get("tried", [])
+    if tried:
+        outcome.record["tried"] = tried
+        outcome.decisions.append(
+            f"{transform.key}: {', '.join(str(Attempt(**attempt)) for attempt in tried)}"
+        )
     if not transform.accepted:
         outcome.notes["register.rejected"] = (
             f"'{outcome.key}' was not registered and is passed on as it is"

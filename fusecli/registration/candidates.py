@@ -72,6 +72,13 @@ class Views(NamedTuple):
         """Return how many times the area that the moving image sees the fixed one sees."""
         return float(abs(np.linalg.det(matrix[:2, :2]))) * self.fixed.size / self.moving.size
 
+    def turn(self, matrix: Matrix) -> float:
+        """Return by how many degrees a matrix turns beyond the start, 180 where it mirrors."""
+        slopes = (_inverse(self.start) @ matrix)[:2, :2]
+        if np.linalg.det(slopes) <= 0:
+            return 180.0
+        return float(np.rad2deg(np.arctan2(slopes[1, 0] - slopes[0, 1], np.trace(slopes))))
+
 
 def guesses(views: Views, method: str, transform: str) -> Iterator[Guess]:
     """Yield the transforms that a method offers, the best hopes first.
@@ -90,7 +97,8 @@ def guesses(views: Views, method: str, transform: str) -> Iterator[Guess]:
             matrix = classical.METHODS[name](*views[:3], shape)
             if matrix is not None:
                 kind = "translation" if name == "phase" else shape
-                yield Guess(matrix, None, kind, name)
+                needs = judge.CONFIDENT_LATER if method == "auto" else judge.CONFIDENT
+                yield Guess(matrix, None, kind, name, needs=needs)
     if method == "flow":
         yield Guess(views.start, classical.flow(*views[:3]), "dense", "flow")
     if searching and views.free and shape not in ("translation", "euclidean"):

@@ -39,7 +39,9 @@ _JUDGED = 512
 """Longer side, in pixels, at which a registration is judged."""
 _OVERLAP = 0.15
 """Share of the smaller view that both images must see."""
-_ABOVE_CHANCE = 1.5
+_UPRIGHT = 60.0
+"""Degrees by which a camera may be rotated: more, and mirrored, is a wrong picture or option."""
+_ABOVE_CHANCE = 2.0
 """How many times the agreement of the middle decoy a doubtful result must reach."""
 
 
@@ -239,6 +241,8 @@ def _tried(court: _Judge, method: str, transform: str) -> Iterator[_Trial]:
             refusal = "the images do not agree where registered"
         elif evidence.overlap < _OVERLAP:
             refusal = f"the images overlap on {100 * evidence.overlap:.0f} % of the smaller only"
+        elif abs(turn := court.views.turn(guess.matrix)) > _UPRIGHT:
+            refusal = f"the moving image seems to lie turned by {turn:.0f} degrees: turn it first"
         elif evidence.confidence < judge.BEYOND_DOUBT and guess.rest is None:
             decoy = _rival(court, guess, evidence)
             refusal = decoy and f"the images agree no better than {decoy}"
@@ -255,10 +259,10 @@ def _rival(court: _Judge, guess: Guess, evidence: judge.Evidence) -> str:
     """
     chance = []
     for name, decoy in decoys(court.views, guess):
-        reached = court.evidence(decoy).agreement
-        if reached >= evidence.agreement:
+        reached = court.evidence(decoy)
+        if reached.agreement >= evidence.agreement or reached.confidence >= evidence.confidence:
             return name
-        chance.append(reached)
+        chance.append(reached.agreement)
     expected = max(0.0, float(np.median(chance)))
     return "" if evidence.agreement >= _ABOVE_CHANCE * expected else "chance lets them"
 

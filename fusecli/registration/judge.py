@@ -19,11 +19,13 @@ Mask = NDArray[np.bool_]
 NAME = "mind"
 CONFIDENT = 3.5
 """A registration below this is refused; wrong pairs of scenes stay below it (see `confidence`)."""
-CONFIDENT_FAR = 4.0
+CONFIDENT_FAR = 4.5
 """The same for what was found among all angles, scales and shifts: more tries, more chance hits."""
-CONFIDENT_FRACTION = 4.5
+CONFIDENT_LATER = 4.0
+"""The same for what another method found where the search found nothing."""
+CONFIDENT_FRACTION = 5.0
 """The same for what was found where one camera sees a fraction of the other's view."""
-BEYOND_DOUBT = 6.0
+BEYOND_DOUBT = 7.0
 """Above it nothing wrong was ever seen; below it a result must also stand out from its decoys."""
 WIDER = 2.0
 """A view of this many times the other's area is too wide to be judged on its own grid."""
@@ -40,9 +42,8 @@ class Evidence(NamedTuple):
     Args:
         agreement: Correlation of the descriptors, -1..1; 0 where there is nothing to compare.
         confidence: By how many standard deviations the agreement exceeds that at 32 wrong places,
-            8 to 20 px away. Of 320 pairs of unrelated scenes, registered to each other, one
-            reached 3.5; of 160 that belong together, all but a noise picture and a night scene
-            did. A dense field bends until chance edges agree, so this is asked of the matrix.
+            8 to 20 px away. A dense field bends until chance edges agree, so this is asked of
+            the matrix.
         overlap: Share of the image with the narrower view that both see, 0..1.
     """
 

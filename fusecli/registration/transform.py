@@ -195,12 +195,8 @@ def load_start(path: Path) -> Transform | Matrix:
         rows = json.loads(text) if text.lstrip().startswith("[") else None
         if rows is None and not text.lstrip().startswith("{"):
             rows = [line.replace(",", " ").split() for line in text.splitlines() if line.strip()]
-    except OSError as error:
-        raise InputError(
-            f"there is no transform {path}: {error.strerror}", code="register.missing"
-        ) from None
-    except (ValueError, RecursionError):
-        rows = None
+    except (OSError, ValueError, RecursionError):
+        rows = None  # load says what is wrong
     if rows is None:
         return load(path)
     if isinstance(rows, list) and len(rows) == 2:
