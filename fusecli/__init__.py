@@ -11,7 +11,8 @@ What each function takes is described in `fusecli.api`.
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from fusecli.version import __version__
+
 __all__ = ["__version__", "evaluate", "fuse", "register"]
 
 if TYPE_CHECKING:

@@ -23,8 +23,8 @@ from pages import FENCED, PAGES, ROOT, Block, blocks
 
 from fusecli import config, models
 from fusecli.cli import app
-from fusecli.commands.options import assignments
 from fusecli.errors import FusecliError
+from fusecli.options import assignments
 from fusecli.training.recipe import parse_weights, resolve_stages
 
 RESULTS = ROOT / "benchmarks" / "RESULTS.md"

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import base64
+import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
 
 import numpy as np
 
 from fusecli.evaluation import tables
 from fusecli.evaluation.plots import DPI, Region, Shot, colour, crop
 from fusecli.evaluation.tables import Board
+from fusecli.text import visible
 
 ROWS = 600  # of the table of single images; per_image.csv has all
 FEW = 40  # pictures that are shown large when opened
@@ -59,6 +60,11 @@ class Page:
     failures: Mapping[str, str] = field(default_factory=dict)
     checks: Sequence[tuple[str, bool]] = ()
     command: str = ""
+
+
+def escape(text: str) -> str:
+    """Return text as HTML that shows just this text."""
+    return html.escape(visible(text))
 
 
 def render(page: Page) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +11,6 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from fusecli import __version__
 from fusecli.errors import InputError
 from fusecli.evaluation import plots, tables
 from fusecli.evaluation.page import Page, render
@@ -20,7 +18,10 @@ from fusecli.evaluation.plots import Region, Shot
 from fusecli.evaluation.scoring import Scores
 from fusecli.evaluation.tables import Board, Kind
 from fusecli.metrics import MetricSpec
-from fusecli.report import Outcome, Reporter, RunReport, relative
+from fusecli.outcome import Outcome, RunReport
+from fusecli.report import Reporter, relative
+from fusecli.text import as_json
+from fusecli.version import __version__
 from fusecli.writing import write_atomic
 
 PICTURES = 6  # pairs on a contact sheet
@@ -243,9 +244,7 @@ def publish(
     texts = {
         "summary.csv": tables.summary_csv(board),
         "per_image.csv": tables.per_image_csv(board),
-        "report.json": json.dumps(
-            document(board, report, methods, about), indent=1, ensure_ascii=False, allow_nan=False
-        ),
+        "report.json": as_json(document(board, report, methods, about), indent=1, allow_nan=False),
         "report.html": render(page),
     }
     texts |= {f"table.{SUFFIXES[kind]}": tables.write(board, kind) for kind in layout.kinds}

@@ -22,7 +22,8 @@ from fusecli.evaluation.cases import Case
 from fusecli.evaluation.plots import Shot
 from fusecli.images import Picture
 from fusecli.metrics import MetricSpec, Plane, Scene, measure
-from fusecli.report import Outcome, Reporter, RunReport, Stopwatch
+from fusecli.outcome import Outcome, RunReport, Stopwatch
+from fusecli.report import Reporter
 from fusecli.run import stream
 from fusecli.runtime import Runtime, usable_cores
 

@@ -7,18 +7,21 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from fusecli import checkpoint, ops
 from fusecli.errors import MissingError
-from fusecli.fusion.network import Fuser, Tiling
-from fusecli.fusion.pair import FusePair, Rules
+from fusecli.fusion import Choices, Network
+from fusecli.fusion.item import FuseItem
+from fusecli.fusion.network import Fuser
 from fusecli.fusion.preparation import against_bf16
 from fusecli.fusion.workers import FuseHere, InferenceWorker, lanes
+from fusecli.outcome import Outcome, RunReport
 from fusecli.registration.align import AlignedReport, Alignment
-from fusecli.report import Outcome, Reporter, RunReport
+from fusecli.report import Reporter
 from fusecli.run import stream
 from fusecli.run.outputs import remove_leftovers
 from fusecli.run.plan import Job, Plan
@@ -28,27 +31,29 @@ from fusecli.runtime import Runtime
 
 @dataclass(frozen=True)
 class Engine:
-    """Which network runs, and how.
+    """Which network runs, and where.
 
     Args:
-        model: Name of the network.
-        weights: As in `--weights`; None is the network's own.
+        network: What was chosen.
         runtime: Devices, precision, threads.
-        batch_size: Pairs of equal size in one forward pass.
-        tiling: See `Tiling`.
         seed: For `--weights random`.
         backend: Name of the joblib backend.
         pool: What it does with work; None for threads here.
     """
 
-    model: str
-    weights: str | None
+    network: Network
     runtime: Runtime
-    batch_size: int = 1
-    tiling: Tiling = Tiling()
     seed: int = 0
     backend: str = "threading"
     pool: stream.Pool | None = None
+
+    def load(self) -> checkpoint.Loaded:
+        """Return the network.
+
+        Raises:
+            MissingError: The weights cannot be used (exit 5).
+        """
+        return checkpoint.load(self.network.model, self.network.weights, seed=self.seed)
 
 
 class FusingRun:
@@ -56,9 +61,10 @@ class FusingRun:
 
     Args:
         engine: The network.
-        rules: Of the pixels.
+        choices: Of the pixels.
         record: Where the run is recorded, if it is.
         alignment: How one side is brought onto the other; None where they match.
+        sheets: Folder of the sheets that `choices.compare` asks for.
 
     Raises:
         MissingError: The weights cannot be used (exit 5).
@@ -67,30 +73,30 @@ class FusingRun:
     def __init__(
         self,
         engine: Engine,
-        rules: Rules,
+        choices: Choices,
         record: Record | None = None,
         alignment: Alignment | None = None,
+        sheets: Path | None = None,
     ) -> None:
-        self.loaded = checkpoint.load(engine.model, engine.weights, seed=engine.seed)
-        runtime, self.why = engine.runtime.settled(against_bf16(self.loaded, rules.tone))
+        self.loaded = engine.load()
+        runtime, self.why = engine.runtime.settled(against_bf16(self.loaded, choices.tone))
         self.engine = replace(engine, runtime=runtime)
-        self.rules, self.alignment = rules, alignment
+        self.choices, self.alignment, self.sheets = choices, alignment, sheets
         self.manifest = Manifest(record, "fuse", self.settings()) if record else None
 
     def settings(self) -> dict[str, Any]:
         """Return everything that changes results; the fingerprint of the run is made of it."""
-        engine, rules = self.engine, dataclasses.asdict(self.rules)
-        del rules["compare_folder"]
+        engine = self.engine
         return {
             "command": "fuse",
-            "model": engine.model,
+            "model": engine.network.model,
             "options": self.loaded.options,
             "weights": self.loaded.sha256 or f"random {engine.seed}",
             "precision": engine.runtime.precision,
             "device": sorted({device.type for device in engine.runtime.devices}),
-            "batch_size": engine.batch_size,
-            **dataclasses.asdict(engine.tiling),
-            **rules,
+            "batch_size": engine.network.batch_size,
+            **dataclasses.asdict(engine.network.tiling()),
+            **dataclasses.asdict(self.choices),
             "align": self.alignment and self.alignment.settings(),
         }
 
@@ -119,7 +125,7 @@ class FusingRun:
         report.extra = {
             "manifest": str(self.manifest.record.path) if self.manifest else None,
             "model": {
-                "name": engine.model,
+                "name": engine.network.model,
                 "weights": loaded.label,
                 "sha256": loaded.sha256,
                 "licence": loaded.licence,
@@ -136,7 +142,7 @@ class FusingRun:
                 manifest=self.manifest,
                 total=len(jobs),
                 # besides the readers and writers, one thread waits for each pair in a network
-                threads=runtime.jobs + engine.batch_size * sum(map(lanes, runtime.devices)),
+                threads=runtime.jobs + engine.network.batch_size * sum(map(lanes, runtime.devices)),
                 fail_fast=fail_fast,
                 pool=engine.pool,
             )
@@ -147,20 +153,22 @@ class FusingRun:
     def _files(self, job: Job) -> Iterator[str]:
         if job.out != "-":
             yield job.out
-        if self.rules.compare_folder is not None:
-            yield str(self.rules.compare_folder / f"{job.key}.png")
+        if self.sheets is not None:
+            yield str(self.sheets / f"{job.key}.png")
 
     @contextmanager
     def _work(self, reporter: Reporter) -> Iterator[stream.Work]:
         if self.engine.pool is not None:
-            yield FuseElsewhere(self.engine, self.rules, self.loaded.sha256, self.alignment)
+            yield FuseElsewhere(
+                self.engine, self.choices, self.loaded.sha256, self.sheets, self.alignment
+            )
             return
         worker = InferenceWorker(
-            _fusers(self.loaded, self.engine, self.rules), self.engine.batch_size
+            _fusers(self.loaded, self.engine, self.choices), self.engine.network.batch_size
         )
         reporter.detail(worker.fuser.about_tiles())
         try:
-            yield FusePair(worker, self.rules, alignment=self.alignment)
+            yield FuseItem(worker, self.choices, self.sheets, self.alignment)
         finally:
             worker.close()
 
@@ -170,27 +178,29 @@ _LOADING = threading.Lock()
 
 
 class FuseElsewhere:
-    """`FusePair` in another process: it takes the place of a network, which is loaded there.
+    """`FuseItem` in another process: it takes the place of a network, which is loaded there.
 
     Args:
         engine: The network.
-        rules: Of the pixels.
+        choices: Of the pixels.
         sha256: Of the weights that this run is made with.
-        alignment: As in `FusePair`.
+        sheets: As in `FuseItem`.
+        alignment: As in `FuseItem`.
     """
 
     def __init__(
         self,
         engine: Engine,
-        rules: Rules,
+        choices: Choices,
         sha256: str | None,
+        sheets: Path | None = None,
         alignment: Alignment | None = None,
     ) -> None:
-        self.engine, self.rules, self.sha256 = replace(engine, pool=None), rules, sha256
-        self.alignment = alignment
+        self.engine, self.choices, self.sha256 = replace(engine, pool=None), choices, sha256
+        self.sheets, self.alignment = sheets, alignment
         # Sums in another number of threads differ in their last bits, and so may grey levels.
         self.threads = torch.get_num_threads()
-        self._work: FusePair | None = None
+        self._work: FuseItem | None = None
 
     def __call__(self, job: Job) -> Outcome:
         """Read, fuse and write one pair.
@@ -202,22 +212,22 @@ class FuseElsewhere:
             self._work = self._loaded()
         return self._work(job)
 
-    def _loaded(self) -> FusePair:
+    def _loaded(self) -> FuseItem:
         engine = self.engine
         torch.set_num_threads(self.threads)
         with _LOADING:
-            loaded = checkpoint.load(engine.model, engine.weights, seed=engine.seed)
+            loaded = engine.load()
         if loaded.sha256 != self.sha256:
             raise MissingError(
-                f"this worker has other weights of {engine.model}: {loaded.sha256}",
+                f"this worker has other weights of {engine.network.model}: {loaded.sha256}",
                 code="weights.differ",
                 hint="install the same fusecli everywhere, or name a shared file with --weights",
             )
-        (fuser, *_) = _fusers(loaded, engine, self.rules)
-        return FusePair(FuseHere(fuser), self.rules, alignment=self.alignment)
+        (fuser, *_) = _fusers(loaded, engine, self.choices)
+        return FuseItem(FuseHere(fuser), self.choices, self.sheets, self.alignment)
 
 
-def _fusers(loaded: checkpoint.Loaded, engine: Engine, rules: Rules) -> list[Fuser]:
+def _fusers(loaded: checkpoint.Loaded, engine: Engine, choices: Choices) -> list[Fuser]:
     return [
         Fuser(
             loaded.network,
@@ -225,8 +235,8 @@ def _fusers(loaded: checkpoint.Loaded, engine: Engine, rules: Rules) -> list[Fus
             loaded.options,
             device=device,
             dtype=engine.runtime.dtype,
-            tone=rules.tone,
-            tiling=engine.tiling,
+            tone=choices.tone,
+            tiling=engine.network.tiling(),
         )
         for device in engine.runtime.devices
     ]

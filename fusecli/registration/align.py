@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,14 +17,14 @@ from fusecli import images
 from fusecli.errors import InputError
 from fusecli.fields import Matrix, field_matrix, inside
 from fusecli.images import Picture
-from fusecli.registration import judge
+from fusecli.outcome import Outcome, RunReport
+from fusecli.registration import Resampling, judge
 from fusecli.registration.candidates import centred
 from fusecli.registration.estimate import Attempt, Estimate, estimate
 from fusecli.registration.features import rescale
 from fusecli.registration.learned import LearnedRegister
-from fusecli.registration.move import Resampling, move, soft_edge
+from fusecli.registration.move import move, soft_edge
 from fusecli.registration.transform import Transform, check_sizes, load
-from fusecli.report import Outcome, RunReport
 
 REMEDIES = (
     "fusecli register takes --fov-ratio R or --init FILE where the views differ, a simpler"
@@ -143,7 +144,9 @@ class Alignment:
             files = sorted(p for p in self.stored.rglob("*") if p.suffix in (".json", ".npz"))
         total = hashlib.sha256()
         for file in files:
-            total.update(file.name.encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
+            total.update(
+                os.fsencode(file.name) + b"\0" + hashlib.sha256(file.read_bytes()).digest()
+            )
         return total.hexdigest()
 
     def _stored(self, key: str, fixed: Sequence[int], moving: Sequence[int]) -> Transform:

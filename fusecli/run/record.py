@@ -19,11 +19,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol, Self
 
-from fusecli import __version__
 from fusecli.errors import InputError
-from fusecli.report import Outcome, relative
+from fusecli.outcome import Outcome
+from fusecli.report import relative
 from fusecli.run import outputs
 from fusecli.run.parts import Shard
+from fusecli.text import as_json
+from fusecli.version import __version__
 from fusecli.writing import refused
 
 SCHEMA = "fusecli/manifest/1"
@@ -333,9 +335,12 @@ class Manifest:
                 outcome = Outcome(job.key, "failed", error=refused(job.out, error))
                 line["status"] = "failed"
         if outcome.error is not None:
-            problem: dict[str, Any] = {"code": outcome.error.code, "message": outcome.error.message}
-            if outcome.error.details:
-                problem["details"] = outcome.error.details
+            why = outcome.error
+            problem: dict[str, Any] = {
+                "code": why.code, "message": why.message, "hint": why.hint,
+            }  # fmt: skip
+            if why.details:
+                problem["details"] = why.details
             line |= {"fp": self.fp, "error": problem}
         elif out in self.record.known and self.record.known[out].ours:
             return outcome  # skipped, and this shard's own record says why
@@ -347,7 +352,7 @@ class Manifest:
         return Path(os.path.relpath(out, self.record.out)).as_posix()
 
     def _append(self, line: Mapping[str, Any]) -> None:
-        data = json.dumps(line, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+        data = as_json(line, separators=(",", ":")).encode() + b"\n"
         os.lseek(self._file, self._end, os.SEEK_SET)
         written = 0
         try:

@@ -24,10 +24,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from fusecli import __version__, checkpoint
+from fusecli import checkpoint
 from fusecli.errors import InputError, MissingError, UsageError
 from fusecli.images import encode, from_unit, write_atomic
+from fusecli.text import as_json
 from fusecli.training.recipe import TrainOptions
+from fusecli.version import __version__
 
 CONTENTS = ("config.toml", "metrics.jsonl", "samples", "last.safetensors", "best.safetensors",
             "last.state.pt", "checkpoints", "card.md")  # fmt: skip
@@ -71,7 +73,7 @@ class RunFolder:
 
     def write_text(self, name: str, text: str) -> None:
         """Write a small file."""
-        write_atomic(str(self.path / name), text.encode())
+        write_atomic(str(self.path / name), text.encode("utf-8", "backslashreplace"))
 
     def log(self, record: Mapping[str, Any]) -> None:
         """Add a line to `metrics.jsonl`."""
@@ -218,8 +220,8 @@ def _value(value: Any) -> str:
     if isinstance(value, list | tuple):
         return "[" + ", ".join(_value(item) for item in value) + "]"
     if isinstance(value, bool | int | float | str):
-        return json.dumps(value, ensure_ascii=False)  # one notation for both languages
-    return json.dumps(str(value), ensure_ascii=False)
+        return as_json(value)  # one notation for both languages
+    return as_json(str(value))
 
 
 def card(options: TrainOptions, facts: Mapping[str, str], pairs: int) -> str:
