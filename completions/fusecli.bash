@@ -16,7 +16,10 @@ _fusecli_value() {
         "fuse --ir-suffix") : ;;
         "fuse --vis-suffix") : ;;
         "fuse --pair-regex") : ;;
-        "fuse --pair-by") words='key order' ;;
+        "fuse --pair-by") words='key order time' ;;
+        "fuse --time-format") : ;;
+        "fuse --max-gap") : ;;
+        "fuse --offset") : ;;
         "fuse --unpaired") words='error skip' ;;
         "fuse --out" | "fuse -o") paths=-f ;;
         "fuse --manifest") paths=-f ;;
@@ -61,7 +64,10 @@ _fusecli_value() {
         "register --ir-suffix") : ;;
         "register --vis-suffix") : ;;
         "register --pair-regex") : ;;
-        "register --pair-by") words='key order' ;;
+        "register --pair-by") words='key order time' ;;
+        "register --time-format") : ;;
+        "register --max-gap") : ;;
+        "register --offset") : ;;
         "register --unpaired") words='error skip' ;;
         "register --out" | "register -o") paths=-f ;;
         "register --manifest") paths=-f ;;
@@ -99,7 +105,10 @@ _fusecli_value() {
         "warp --ir-suffix") : ;;
         "warp --vis-suffix") : ;;
         "warp --pair-regex") : ;;
-        "warp --pair-by") words='key order' ;;
+        "warp --pair-by") words='key order time' ;;
+        "warp --time-format") : ;;
+        "warp --max-gap") : ;;
+        "warp --offset") : ;;
         "warp --unpaired") words='error skip' ;;
         "warp --out" | "warp -o") paths=-f ;;
         "warp --manifest") paths=-f ;;
@@ -153,7 +162,10 @@ _fusecli_value() {
         "train --ir-suffix") : ;;
         "train --vis-suffix") : ;;
         "train --pair-regex") : ;;
-        "train --pair-by") words='key order' ;;
+        "train --pair-by") words='key order time' ;;
+        "train --time-format") : ;;
+        "train --max-gap") : ;;
+        "train --offset") : ;;
         "train --unpaired") words='error skip' ;;
         "train --jobs" | "train -j") : ;;
         "train --device") words='auto cpu cuda mps' ;;
@@ -177,7 +189,10 @@ _fusecli_value() {
         "eval --ir-suffix") : ;;
         "eval --vis-suffix") : ;;
         "eval --pair-regex") : ;;
-        "eval --pair-by") words='key order' ;;
+        "eval --pair-by") words='key order time' ;;
+        "eval --time-format") : ;;
+        "eval --max-gap") : ;;
+        "eval --offset") : ;;
         "eval --unpaired") words='error skip' ;;
         "eval --jobs" | "eval -j") : ;;
         "eval --device") words='auto cpu cuda' ;;
@@ -224,11 +239,11 @@ _fusecli_argument() {
 _fusecli_options() {
     case "$1" in
         "") echo '--version --install-completion --show-completion --help -h' ;;
-        "fuse") echo '--model -m --weights --batch-size --tile --tile-overlap --align --align-weights --on-reject --recursive -r --pairs --limit --ir-suffix --vis-suffix --pair-regex --pair-by --unpaired --out -o --overwrite --resume --checksum --manifest --name --format --ir-range --vis-range --range-scope --out-dtype --tone --chroma --alpha --fit --grid --ir-luma --metadata --reader --compare --quality --jobs -j --device --precision --seed --shard --backend --chunk --fail-fast --dry-run -n --json --print --print0 --progress --quiet -q --verbose -v --config --help -h' ;;
-        "register") echo '--method --weights --transform --init --fov-ratio --apply --max-side --min-gain --on-reject --interpolation --border --fill --recursive -r --pairs --limit --ir-suffix --vis-suffix --pair-regex --pair-by --unpaired --out -o --overwrite --resume --checksum --manifest --name --format --fixed --per --save-field --save-mask --preview --metadata --quality --jobs -j --device --precision --seed --shard --backend --chunk --fail-fast --dry-run -n --json --print --print0 --progress --quiet -q --verbose -v --config --help -h' ;;
-        "warp") echo '--kind --preset --shift --rotate --scale --shear --perspective --elastic-alpha --elastic-sigma --interpolation --border --fill --recursive -r --pairs --limit --ir-suffix --vis-suffix --pair-regex --pair-by --unpaired --out -o --overwrite --resume --checksum --manifest --name --format --which --exact --variants --noise --crop-valid --link --save-field --no-save-mask --save-mask --preview --metadata --quality --jobs -j --device --precision --seed --shard --backend --chunk --fail-fast --dry-run -n --json --print --print0 --progress --quiet -q --verbose -v --config --help -h' ;;
-        "train") echo '--out -o --model -m --init --val-ir --val-vis --val-fraction --resume --overwrite --dry-run -n --set --stage --epochs --steps --max-time --batch-size --crop --lr --optimizer --schedule --warmup --accumulate --clip-grad --loss --misalign --no-augment --augment --eval-every --save-every --keep --log --deterministic --compile --devices --recursive -r --pairs --limit --ir-suffix --vis-suffix --pair-regex --pair-by --unpaired --jobs -j --device --precision --seed --json --print --print0 --progress --quiet -q --verbose -v --config --help -h' ;;
-        "eval") echo '--metrics --reference --truth --compute --ir-range --vis-range --out -o --overwrite --table --plots --roi --fail-under --dry-run -n --recursive -r --pairs --limit --ir-suffix --vis-suffix --pair-regex --pair-by --unpaired --jobs -j --device --json --print --print0 --progress --quiet -q --verbose -v --config --help -h' ;;
+        "fuse") echo '--model -m --weights --batch-size --tile --tile-overlap --align --align-weights --on-reject --recursive -r --pairs --limit --ir-suffix --vis-suffix --pair-regex --pair-by --time-format --max-gap --offset --unpaired --out -o --overwrite --resume --checksum --manifest --name --format --ir-range --vis-range --range-scope --out-dtype --tone --chroma --alpha --fit --grid --ir-luma --metadata --reader --compare --quality --jobs -j --device --precision --seed --shard --backend --chunk --fail-fast --dry-run -n --json --print --print0 --progress --quiet -q --verbose -v --config --help -h' ;;
+        "register") echo '--method --weights --transform --init --fov-ratio --apply --max-side --min-gain --on-reject --interpolation --border --fill --recursive -r --pairs --limit --ir-suffix --vis-suffix --pair-regex --pair-by --time-format --max-gap --offset --unpaired --out -o --overwrite --resume --checksum --manifest --name --format --fixed --per --save-field --save-mask --preview --metadata --quality --jobs -j --device --precision --seed --shard --backend --chunk --fail-fast --dry-run -n --json --print --print0 --progress --quiet -q --verbose -v --config --help -h' ;;
+        "warp") echo '--kind --preset --shift --rotate --scale --shear --perspective --elastic-alpha --elastic-sigma --interpolation --border --fill --recursive -r --pairs --limit --ir-suffix --vis-suffix --pair-regex --pair-by --time-format --max-gap --offset --unpaired --out -o --overwrite --resume --checksum --manifest --name --format --which --exact --variants --noise --crop-valid --link --save-field --no-save-mask --save-mask --preview --metadata --quality --jobs -j --device --precision --seed --shard --backend --chunk --fail-fast --dry-run -n --json --print --print0 --progress --quiet -q --verbose -v --config --help -h' ;;
+        "train") echo '--out -o --model -m --init --val-ir --val-vis --val-fraction --resume --overwrite --dry-run -n --set --stage --epochs --steps --max-time --batch-size --crop --lr --optimizer --schedule --warmup --accumulate --clip-grad --loss --misalign --no-augment --augment --eval-every --save-every --keep --log --deterministic --compile --devices --recursive -r --pairs --limit --ir-suffix --vis-suffix --pair-regex --pair-by --time-format --max-gap --offset --unpaired --jobs -j --device --precision --seed --json --print --print0 --progress --quiet -q --verbose -v --config --help -h' ;;
+        "eval") echo '--metrics --reference --truth --compute --ir-range --vis-range --out -o --overwrite --table --plots --roi --fail-under --dry-run -n --recursive -r --pairs --limit --ir-suffix --vis-suffix --pair-regex --pair-by --time-format --max-gap --offset --unpaired --jobs -j --device --json --print --print0 --progress --quiet -q --verbose -v --config --help -h' ;;
         "export") echo '--out -o --format --weights --set --dynamic --size --opset --precision --embed-io --no-check --check --atol --rtol --overwrite --json --quiet -q --help -h' ;;
         "doctor") echo '--json --help -h' ;;
         "models") echo '--help -h' ;;

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from fusecli.api import evaluate, fuse, register
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
 def __getattr__(name: str) -> Any:
     # on first use: the command line imports this package and must answer --help without torch
     if name in __all__:

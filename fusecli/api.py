@@ -9,18 +9,21 @@ Errors are those of `fusecli.errors`; each has a `message`, a stable `code` and 
 
 from __future__ import annotations
 
+import functools
+import inspect
 import os
 import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, BinaryIO, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from fusecli import checkpoint, images, models
-from fusecli.errors import UsageError
+from fusecli.errors import InputError, UsageError
 from fusecli.evaluation.scoring import Rules, Scorer
 from fusecli.fusion import Choices, Chroma, Fit, Tone
 from fusecli.fusion.network import Fuser
@@ -47,14 +50,40 @@ from fusecli.runtime import Precision, Runtime
 
 __all__ = ["Image", "Registered", "evaluate", "fuse", "register"]
 
-Image = str | os.PathLike[str] | ArrayLike
-"""A file, or (H, W) grey or (H, W, 3) RGB pixels: uint8, uint16 or float.
+Image = str | os.PathLike[str] | bytes | bytearray | BinaryIO | ArrayLike
+"""A file, its bytes or an open one such as BytesIO, or pixels: (H, W) grey or (H, W, 3) RGB in
+uint8, uint16 or float.
 
 A fourth channel is opacity, and left out. Whatever NumPy can make an array of will do: a Pillow
 image, a CPU tensor of that shape.
 """
 
+Function = TypeVar("Function", bound=Callable[..., Any])
 
+
+def _chosen(function: Function) -> Function:
+    """Refuse a word that is not one of those in the signature of a function."""
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def checked(*arguments: Any, **named: Any) -> Any:
+        given = signature.bind(*arguments, **named).arguments
+        for name, kind in get_type_hints(function).items():
+            if get_origin(kind) is not Literal or name not in given:
+                continue
+            words = get_args(kind)
+            if given[name] not in words:
+                raise UsageError(
+                    f"{name}={given[name]!r} is not one of {', '.join(words)}",
+                    code="usage.arguments",
+                    hint=f"leave it out for {signature.parameters[name].default!r}",
+                )
+        return function(*arguments, **named)
+
+    return checked  # type: ignore[return-value]
+
+
+@_chosen
 def fuse(
     ir: Image,
     vis: Image,
@@ -127,7 +156,7 @@ def fuse(
     network = FuseHere(_network(model, weights, tone, device, precision, seed))
     fused = fuse_pictures(*pictures, choices, network, alignment)
     if fused.transform is not None and not fused.transform.accepted:
-        warnings.warn("the pair was not registered and is fused as it is", stacklevel=2)
+        warnings.warn("the pair was not registered and is fused as it is", stacklevel=3)
     return fused.pixels
 
 
@@ -147,6 +176,7 @@ class Registered:
     transform: Transform
 
 
+@_chosen
 def register(
     ir: Image,
     vis: Image,
@@ -206,11 +236,12 @@ def register(
     return Registered(image, found.covered, found.transform)
 
 
+@_chosen
 def evaluate(
     ir: Image,
     vis: Image,
     fused: Image,
-    metrics: str = "standard",
+    metrics: str | Sequence[str] = "standard",
     *,
     reference: Image | None = None,
     ir_range: str = "auto",
@@ -224,7 +255,8 @@ def evaluate(
         ir: Infrared.
         vis: Visible.
         fused: What a method made of them; of the same size.
-        metrics: Names, names with a convention and groups, as in `--metrics`: `standard,mi:nats`.
+        metrics: Names, names with a convention and groups, as in `--metrics`: `standard,mi:nats`,
+            or a list of them.
         reference: Ground truth, for `:reference` metrics.
         ir_range: Which values of `ir` become grey levels 0 and 255: `auto`, `dtype`, `LO:HI` or
             `pLO:pHI`.
@@ -242,7 +274,8 @@ def evaluate(
     given = {"ir": ir, "vis": vis, "fused": fused}
     if reference is not None:
         given["reference"] = reference
-    specs = select(metrics, given)
+    names = metrics if isinstance(metrics, str) else ",".join(metrics)
+    specs = select(names, given)
     place = Runtime.resolve(device, "fp32", "1").devices[0]
     scorer = Scorer(("fused",), specs, Rules(ir_range, vis_range, compute), place)
     pictures = {name: _picture(image, name) for name, image in given.items()}
@@ -281,7 +314,20 @@ def _name(weights: str | os.PathLike[str] | None) -> str | None:
 def _picture(image: Image, name: str) -> Picture:
     if isinstance(image, str | os.PathLike):
         return images.read(os.fspath(image))
-    return images.from_array(np.asarray(image), name)
+    if isinstance(image, bytes | bytearray):
+        return images.decode(bytes(image), name)
+    read = getattr(image, "read", None)
+    if callable(read):
+        return images.decode(read(), name)
+    try:
+        values = np.asarray(image)
+    except (TypeError, ValueError, RuntimeError) as error:  # a tensor that needs a gradient, bf16
+        raise InputError(
+            f"cannot use {name}: {error}",
+            code="read.array",
+            hint="give numbers that NumPy knows; of a tensor, tensor.detach().float().cpu()",
+        ) from None
+    return images.from_array(values, name)
 
 
 def _network(

@@ -87,13 +87,38 @@ class Inputs:
             "Input",
             "--pair-regex",
             metavar="RE",
-            help="Its first group (or group 'key') in the relative path is the key.",
+            help="Its groups (or group 'key') in the relative path are the key.",
         ),
     ] = None
     pair_by: Annotated[
-        Literal["key", "order"],
-        flag("Input", "--pair-by", help="Match by key or by sorted place."),
+        Literal["key", "order", "time"],
+        flag("Input", "--pair-by", help="Match by key, by sorted place, or by times in names."),
     ] = "key"
+    time_format: Annotated[
+        str | None,
+        flag(
+            "Input",
+            "--time-format",
+            metavar="FORMAT",
+            show_default="found",
+            help="Of the times in names, such as %Y%m%d_%H%M%S_%f.",
+        ),
+    ] = None
+    max_gap: Annotated[
+        float | None,
+        flag(
+            "Input",
+            "--max-gap",
+            metavar="SECONDS",
+            min=0,
+            show_default="half a period",
+            help="Between two frames of a pair by time.",
+        ),
+    ] = None
+    offset: Annotated[
+        float,
+        flag("Input", "--offset", metavar="SECONDS", help="Added to infrared times."),
+    ] = 0.0
     unpaired: Annotated[
         Literal["error", "skip"],
         flag("Input", "--unpaired", help="What to do about files without a partner."),

@@ -12,13 +12,15 @@ from fusecli.errors import UsageError
 from fusecli.options import Inputs, Output, Running
 
 if TYPE_CHECKING:
+    from fusecli.outcome import RunReport
     from fusecli.pairs import Pair
     from fusecli.report import Reporter
     from fusecli.run.parts import Shard
-    from fusecli.run.plan import Job, Plan
+    from fusecli.run.plan import Job, Plan, Target
     from fusecli.run.record import Record
-    from fusecli.run.stream import Pool
-    from fusecli.runtime import Runtime
+    from fusecli.run.work import Place, Run
+
+TIMING = ("time_format", "max_gap", "offset")  # options of --pair-by time
 
 
 def select_pairs(
@@ -34,6 +36,7 @@ def select_pairs(
     """
     from fusecli.pairs import find_pairs
     from fusecli.pairs.files import pixel_limit
+    from fusecli.pairs.times import Timing
 
     pixel_limit()  # a wrong variable is better noticed now than in every item
     if inputs.pairs is not None:
@@ -43,6 +46,7 @@ def select_pairs(
                 code="usage.pairs",
                 hint=f"leave {' and '.join(p for p in (ir, vis) if p)} out, or --pairs",
             )
+        _refuse_matching(inputs, "a list of pairs says already which files belong together")
         return PairList(inputs.pairs)
     if ir is None or vis is None:
         missing = "IR and VIS are" if ir is None else "VIS is"
@@ -51,6 +55,14 @@ def select_pairs(
             code="usage.arguments",
             hint="name an infrared and a visible folder, or a list with --pairs FILE",
         )
+    for name in TIMING:
+        if getattr(inputs, name) != getattr(Inputs, name) and inputs.pair_by != "time":
+            raise UsageError(
+                f"--{name.replace('_', '-')} is about times, which --pair-by "
+                f"{inputs.pair_by} does not look at",
+                code="usage.pairs",
+                hint="add --pair-by time",
+            )
     found = find_pairs(
         ir,
         vis,
@@ -59,6 +71,7 @@ def select_pairs(
         vis_suffix=inputs.vis_suffix,
         pair_regex=inputs.pair_regex,
         pair_by=inputs.pair_by,
+        timing=Timing(inputs.time_format, inputs.max_gap, inputs.offset),
         unpaired=inputs.unpaired,
         out=out,
     )
@@ -80,15 +93,20 @@ def select_single(ir: str, inputs: Inputs, out: str) -> list[Pair]:
     from fusecli.pairs import Pair
     from fusecli.pairs.files import check_out, find_files, scan
 
-    for name in ("ir_suffix", "vis_suffix", "pair_regex", "pair_by", "unpaired"):
-        if getattr(inputs, name) != getattr(Inputs, name):
-            raise UsageError(
-                f"--{name.replace('_', '-')} is about pairs",
-                code="usage.pairs",
-                hint="give VIS too, or leave it out",
-            )
+    _refuse_matching(inputs, "give VIS too, or leave it out", "unpaired")
     check_out(out, ir, scan(ir, inputs.recursive), inputs.recursive)
     return [Pair(key, path, path) for key, path in find_files(ir, inputs.recursive).items()]
+
+
+def _refuse_matching(inputs: Inputs, hint: str, *also: str) -> None:
+    """Refuse options about how files find their partners where nothing is to be found."""
+    for name in ("ir_suffix", "vis_suffix", "pair_regex", "pair_by", *TIMING, *also):
+        if getattr(inputs, name) != getattr(Inputs, name):
+            raise UsageError(
+                f"--{name.replace('_', '-')} is about finding pairs",
+                code="usage.pairs",
+                hint=hint,
+            )
 
 
 class PairList:
@@ -120,6 +138,55 @@ class PairList:
         for pair in read_pair_list(self.file):
             copy.write(json.dumps([pair.key, pair.ir, pair.vis]) + "\n")
         return copy
+
+
+def start(
+    pairs: Callable[[], Iterable[Pair]],
+    target: Target,
+    inputs: Inputs,
+    output: Output,
+    running: Running,
+    folder: str = "",
+) -> tuple[Plan, Record | None]:
+    """Return what a run is going to do, all of it checked, and where that is recorded.
+
+    Args:
+        pairs: Finds them, once the options are known to be sound.
+        target: Where results go.
+        inputs: The options concerned.
+        output: The options concerned.
+        running: The options concerned.
+        folder: Of the results inside OUT, where the record lies.
+
+    Raises:
+        InputError: See `plan`.
+        UsageError: Options that make no sense or exclude each other.
+    """
+    from fusecli.run.parts import Shard
+    from fusecli.run.plan import plan
+
+    shard = Shard.parse(running.shard)
+    record = choose_record(output, shard, is_file=target.is_file)
+    known = None
+    if record is not None and output.resume:
+        within = f"{folder}/" if folder else ""
+        known = {name.removeprefix(within) for name in record.known if name.startswith(within)}
+    jobs = plan(
+        pairs(),
+        target,
+        overwrite=output.overwrite,
+        known=known,
+        limit=inputs.limit,
+        shard=shard,
+    )
+    return jobs, record
+
+
+def carry_out(run: Run, report: RunReport, running: Running, reporter: Reporter) -> int:
+    """Do what was planned, or list it for `--dry-run`, and return the exit code."""
+    if running.dry_run:
+        return rehearse(report.command, run.plan, report.out, reporter, run.is_done)
+    return reporter.finish(run(report, reporter, running.fail_fast))
 
 
 def choose_record(output: Output, shard: Shard, *, is_file: bool) -> Record | None:
@@ -159,16 +226,21 @@ def choose_record(output: Output, shard: Shard, *, is_file: bool) -> Record | No
     return Record(path, output.out, shard, known, replaces, output.checksum)
 
 
-def choose_pool(running: Running, runtime: Runtime, out: str) -> Pool | None:
-    """Return where the work of a run is done; None for threads of this process.
+def choose_place(running: Running, out: str) -> Place:
+    """Return where the work of a run is done.
 
     Raises:
+        MissingError: No such device.
         UsageError: A backend that is unknown or cannot be used.
         ImportError: Its package is not installed.
     """
-    if running.backend == "threading":
-        return None
     from fusecli.run import clusters
+    from fusecli.run.work import Place
+    from fusecli.runtime import Runtime
+
+    runtime = Runtime.resolve(running.device, running.precision, running.jobs)
+    if running.backend == "threading":
+        return Place(runtime)
 
     clusters.check(running.backend, runtime)
     if out == "-":
@@ -178,9 +250,9 @@ def choose_pool(running: Running, runtime: Runtime, out: str) -> Pool | None:
             hint="leave --backend out: one image needs no second process",
         )
     everything = running.jobs == "auto" and running.backend in clusters.CLUSTERS
-    return clusters.pool(
-        running.backend, jobs=None if everything else runtime.jobs, chunk=running.chunk
-    )
+    jobs = None if everything else runtime.jobs
+    pool = clusters.pool(running.backend, jobs=jobs, chunk=running.chunk)
+    return Place(runtime, running.backend, pool)
 
 
 def rehearse(

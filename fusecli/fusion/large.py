@@ -15,10 +15,11 @@ import torch
 from fusecli import images
 from fusecli.fusion import Choices
 from fusecli.fusion.network import stretch_from
-from fusecli.fusion.pair import range_notes, recolour, result_type
+from fusecli.fusion.pair import fill_gaps, range_notes, recolour, result_type
 from fusecli.fusion.tiles import Window
 from fusecli.fusion.workers import FuseArrays
 from fusecli.images import tiff
+from fusecli.images.encoding import mark, nodata_of
 from fusecli.images.tiff_rows import TiffRows
 from fusecli.images.values import histogram_percentiles, resolve_range
 
@@ -88,6 +89,7 @@ class LargePair:
         notes: Code to message of warnings.
         shape: Of the result, (H, W) or (H, W, 3).
         dtype: Of the result.
+        nodata: What its pixels without a measurement hold, where there are any.
         ms: Time in the network so far.
 
     Raises:
@@ -102,6 +104,8 @@ class LargePair:
         self.limits = self.ir.limits, self.vis.limits
         self.notes = range_notes(key, self.ir.limits, ir.dtype, self.ir.share_from)
         self.dtype = result_type(choices, vis.dtype)
+        self.reference = self.vis if choices.grid == "vis" else self.ir
+        self.nodata = nodata_of(self.dtype) if self.reference.nonfinite else None
         coloured = choices.chroma == "keep" or (choices.chroma == "auto" and not self.vis.grey)
         self.shape = (*vis.shape[:2], 3) if coloured else vis.shape[:2]
 
@@ -115,8 +119,15 @@ class LargePair:
         for fused in self._toned(folder):
             bottom = top + len(fused)
             vis = self.vis.scaled(self.vis.stored(top, bottom))
-            result = recolour(fused, vis, images.luma(vis), self.choices.chroma)
-            yield images.from_unit(result, self.dtype)
+            luma = images.luma(vis)
+            if self.ir.nonfinite:
+                fill_gaps(fused, luma, self.ir.rows.invalid(self.ir.stored(top, bottom)))
+            result = recolour(fused, vis, luma, self.choices.chroma)
+            pixels = images.from_unit(result, self.dtype)
+            if self.nodata is not None:
+                gaps = self.reference.rows.invalid(self.reference.stored(top, bottom))
+                pixels = pixels if gaps is None else mark(pixels, gaps)
+            yield pixels
             top = bottom
 
     def _toned(self, folder: str) -> Iterator[np.ndarray]:
