@@ -34,7 +34,7 @@ from benchmarks.timing import table
 from fusecli import checkpoint
 from fusecli.checkpoint import Loaded
 from fusecli.fusion.network import Fuser, Tiling, pad_to, stretch
-from fusecli.fusion.pair import fit
+from fusecli.fusion.pair import Sides, fit
 from fusecli.fusion.preparation import against_bf16
 from fusecli.runtime import DTYPES, Runtime
 
@@ -144,7 +144,7 @@ def read(folder: Path) -> list[Pair]:
     """Return the pairs of a set on the visible grid, (1, 1, H, W) luma in 0..1."""
     pairs = []
     for _, ir, vis in read_set(folder):
-        on_grid = fit(ir[0, 0].numpy(), vis[0, 0].numpy(), None, "ir-to-vis")[:2]
+        on_grid = fit(Sides(ir[0, 0].numpy(), vis[0, 0].numpy()), "ir-to-vis")[:2]
         ir, vis = (torch.from_numpy(np.ascontiguousarray(image))[None, None] for image in on_grid)
         pairs.append((ir, vis))
     return pairs

@@ -17,23 +17,23 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike
 
 from fusecli import checkpoint, images, models
 from fusecli.errors import UsageError
 from fusecli.evaluation.scoring import Rules, Scorer
 from fusecli.fusion.network import Fuser
-from fusecli.fusion.pair import fit as on_one_grid
-from fusecli.fusion.pair import recolour
+from fusecli.fusion.pair import Rules as Choices
+from fusecli.fusion.pair import fuse_pictures
 from fusecli.fusion.preparation import against_bf16
+from fusecli.fusion.workers import FuseHere
 from fusecli.images import Picture
 from fusecli.metrics import select
 from fusecli.registration import METHODS, check_combination, check_method, check_weights
-from fusecli.registration.align import Alignment, luma_of, pass_into, untouched
-from fusecli.registration.align import align as onto
+from fusecli.registration.align import Alignment
 from fusecli.registration.learned import LearnedRegister
-from fusecli.registration.move import Resampling, move_picture
+from fusecli.registration.move import Resampling
+from fusecli.registration.pair import register_pictures
 from fusecli.registration.transform import Transform
 from fusecli.runtime import Precision, Runtime
 
@@ -106,25 +106,21 @@ def fuse(
             code="usage.align",
             hint=f"leave fit={fit!r} out",
         )
-    ir_picture, vis_picture = _picture(ir, "ir"), _picture(vis, "vis")
-    ir_unit = _unit(ir_picture, images.as_grey(ir_picture, ir_luma), ir_range)
-    vis_unit = _unit(vis_picture, vis_picture.pixels, vis_range)
-    weight = None
-    if alignment is None:
-        ir_unit, vis_unit, _ = on_one_grid(ir_unit, vis_unit, None, fit)
-    else:
-        found = alignment.of("the pair", luma_of(vis_picture), luma_of(ir_picture))
-        if not found.accepted:
-            warnings.warn("the pair was not registered and is fused as it is", stacklevel=2)
-        ir_unit, weight = onto(ir_unit, found)
-    luma = images.luma(vis_unit)
-    run = _network(model, weights, tone, device, precision, seed)
-    fused = run(torch.from_numpy(ir_unit)[None, None], torch.from_numpy(luma)[None, None])
-    result = recolour(fused[0, 0].numpy(), vis_unit, luma, chroma)
-    if weight is not None:
-        result = pass_into(result, luma if result.ndim == 2 else vis_unit, weight)
-    dtype = vis_picture.pixels.dtype if out_dtype == "auto" else np.dtype(out_dtype)
-    return images.from_unit(result, dtype)
+    choices = Choices(
+        ir_range=ir_range,
+        vis_range=vis_range,
+        out_dtype=out_dtype,
+        tone=tone,
+        chroma=chroma,
+        fit=fit,
+        ir_luma=ir_luma,
+    )
+    pictures = _picture(ir, "ir"), _picture(vis, "vis")
+    network = FuseHere(_network(model, weights, tone, device, precision, seed))
+    fused = fuse_pictures(*pictures, choices, network, alignment)
+    if fused.transform is not None and not fused.transform.accepted:
+        warnings.warn("the pair was not registered and is fused as it is", stacklevel=2)
+    return fused.pixels
 
 
 @dataclass(frozen=True)
@@ -194,12 +190,12 @@ def register(
         on_reject=on_reject,
         learned=LearnedRegister.of(_name(weights), fixed),
     )
-    found = alignment.of("the pair", luma_of(still), luma_of(moving))
-    if untouched(found):
-        return Registered(moving.pixels.copy(), np.ones(moving.pixels.shape[:2], bool), found)
     how = Resampling(interpolation, border, fill)
-    moved, covered = move_picture(moving, found.displacement(), how)
-    return Registered(moved.pixels, covered, found)
+    found = register_pictures(still, moving, alignment, how)
+    image = found.moved.pixels
+    if found.moved is moving:
+        image = image.copy()  # what was given stays the caller's own
+    return Registered(image, found.covered, found.transform)
 
 
 def evaluate(
@@ -281,11 +277,6 @@ def _picture(image: Image, name: str) -> Picture:
     if isinstance(image, str | os.PathLike):
         return images.read(os.fspath(image))
     return images.from_array(np.asarray(image), name)
-
-
-def _unit(picture: Picture, pixels: np.ndarray, rule: str) -> np.ndarray:
-    limits = images.limits(pixels, rule, picture.invalid)
-    return images.to_unit(pixels, limits, picture.invalid)
 
 
 def _network(

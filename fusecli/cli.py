@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import sys
 from typing import Annotated, Any, NoReturn
 
 import typer
 
-from fusecli import __version__, config, packages
+from fusecli import __version__, packages
 from fusecli.commands import doctor, eval, export, fuse, models, register, train, warp
 from fusecli.commands.help import Command, Group
-from fusecli.errors import FusecliError, UsageError
+from fusecli.commands.usage import usage_error
+from fusecli.errors import FusecliError
 
 app = typer.Typer(
     name="fusecli",
@@ -49,36 +49,11 @@ def root(
     """Fuse infrared and visible images, also when the two cameras do not quite agree."""
 
 
-def _usage_error(error: typer.TyperException) -> FusecliError:
-    """Return bad usage, found while the command line was parsed, as an error of ours."""
-    context = getattr(error, "ctx", None)
-    hint = f"{context.command_path} --help shows every option" if context else None
-    possibilities: list[str] = getattr(error, "possibilities", None) or []
-    if possibilities:
-        hint = f"did you mean {possibilities[0]}?"
-    message = getattr(error, "format_message", lambda: str(error))()
-    first, *rest = message.splitlines() or ["bad usage"]
-    message, _, guess = first.partition(" Did you mean ")
-    message = message.split(" (Possible options:")[0].rstrip(". ")
-    if guess:
-        hint = f"did you mean {guess}"
-    message = message[:1].lower() + message[1:].replace("Value error, ", "")
-    message = message.replace("Input should be", "should be").split(", unable to parse")[0]
-    given, found, choices = message.rpartition(": ")[2].partition(" is not one of ")
-    if found and (near := difflib.get_close_matches(given, choices.split(", "), n=1)):
-        hint = f"did you mean {near[0]}?"
-    facts = [line.strip() for line in rest]
-    parameter = getattr(error, "param", None)
-    if context and parameter is not None and context.get_parameter_source(parameter.name):
-        place = config.origin(context, parameter.name)
-        if place not in ("command line", "built in"):
-            facts.append(f"set by {place}")
-    return UsageError(message, code="usage.arguments", hint=hint, facts=facts)
-
-
 def run(arguments: list[str]) -> int:
     """Run one command line and return its exit code. Every error is shown, none escapes."""
     as_json = "--json" in arguments
+    if arguments[:1] == ["help"]:  # as git and others have it
+        arguments = [*arguments[1:], "--help"]
     try:
         result: Any = app(arguments, prog_name="fusecli", standalone_mode=False)
         return result if isinstance(result, int) else 0
@@ -96,7 +71,7 @@ def run(arguments: list[str]) -> int:
     except typer.TyperException as error:
         if type(error).__name__ == "NoArgsIsHelpError":
             return 2  # Typer has printed the help
-        return _show(_usage_error(error), as_json)
+        return _show(usage_error(error), as_json)
     except FusecliError as error:
         return _show(error, as_json)
     except Exception as error:  # whatever else arrives here is a bug of ours, and says so

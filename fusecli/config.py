@@ -90,12 +90,14 @@ def origin(context: Any, name: str) -> str:
 
 def show(context: Any) -> None:
     """Print every resolved value of a command, and where it came from, on standard error."""
+    from fusecli.text import visible
+
     for parameter in context.command.params:
         if parameter.name in context.params:
             name = _long_name(parameter) or parameter.name.upper()
             value = context.params[parameter.name]
             text = f"  {name} = {'' if value is None else value!r}"
-            print(f"{text:40} {origin(context, parameter.name)}", file=sys.stderr)
+            print(f"{visible(text):40} {origin(context, parameter.name)}", file=sys.stderr)
 
 
 def _tables(context: typer.Context) -> dict[str, dict[str, Any]]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -21,6 +19,8 @@ from rich.progress import (
 )
 from rich.progress import Progress as RichProgress
 from rich.text import Text
+
+from fusecli.text import as_json, markup
 
 if TYPE_CHECKING:
     from fusecli.report import Outcome
@@ -125,14 +125,14 @@ class JsonlProgress(SilentProgress):
         self._event("progress", count=self.count, total=self.total, failed=self.failed)
 
     def _event(self, event: str, **values: Any) -> None:
-        line = json.dumps({"v": 1, "event": event, **values}, ensure_ascii=False)
+        line = as_json({"v": 1, "event": event, **values})
         print(line, file=sys.stderr, flush=True)
 
 
 class _Rate(ProgressColumn):
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
-        return Text(f"{speed:.1f}/s" if speed else "", style="progress.data.speed")
+        return Text(f"{speed:.1f} items/s" if speed else "first item", style="dim")
 
 
 class BarProgress(SilentProgress):
@@ -140,17 +140,19 @@ class BarProgress(SilentProgress):
 
     def __init__(self, command: str, total: int | None, console: Console) -> None:
         self.bar = RichProgress(
-            SpinnerColumn(),
+            SpinnerColumn(style="cyan"),
             TextColumn("[bold]{task.description}"),
-            BarColumn(bar_width=None),
+            # Rich's own colours are those of errors
+            BarColumn(None, complete_style="cyan", finished_style="green", pulse_style="cyan"),
             MofNCompleteColumn(),
             _Rate(),
             TextColumn("{task.fields[failed]}"),
-            TimeRemainingColumn(compact=True),
+            TimeRemainingColumn(compact=True, elapsed_when_finished=True),
             console=console,
             transient=True,
         )
         self.failed = 0
+        self.told: set[str] = set()
         self.task: TaskID = self.bar.add_task(command, total=total, failed="")
 
     def __enter__(self) -> Self:
@@ -161,10 +163,12 @@ class BarProgress(SilentProgress):
         self.bar.stop()
 
     def item(self, outcome: Outcome) -> None:
-        """Advance the bar; a failure is also printed above it."""
+        """Advance the bar; the first failure of each kind is also printed above it."""
         if outcome.error is not None:
             self.failed += 1
-            message = f"[red]failed[/] {escape(outcome.key)}: {escape(outcome.error.message)}"
+        if outcome.error is not None and outcome.error.code not in self.told:
+            self.told.add(outcome.error.code)
+            message = f"[red]failed[/] {markup(outcome.key)}: {markup(outcome.error.message)}"
             self.bar.console.print(message, highlight=False)
         note = f"[red]{self.failed} failed[/]" if self.failed else ""
         self.bar.update(self.task, advance=1, failed=note)

@@ -6,16 +6,12 @@ documents of `--json` and the paths of `--print`.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal, Self
-
-from rich.console import Console
-from rich.markup import escape
 
 from fusecli import __version__
 from fusecli.errors import FusecliError
@@ -27,8 +23,9 @@ from fusecli.progress import (
     ProgressMode,
     SilentProgress,
 )
+from fusecli.text import as_json, markup, talk, write_path
 
-LISTED = 10  # failures shown on the terminal
+EXAMPLES = 3  # failures of each code shown on the terminal
 JSON_FAILURES = 100  # failures in the JSON document; the manifest has all
 
 
@@ -57,6 +54,19 @@ class Outcome:
     parts: list[tuple[str, str]] = field(default_factory=list)
 
 
+@dataclass(slots=True)
+class Kind:
+    """Failures of one code, told together.
+
+    Args:
+        hint: Of the first.
+        count: How many there are.
+    """
+
+    hint: str | None
+    count: int = 0
+
+
 @dataclass
 class RunReport:
     """The result of one command over many items; also the `fusecli/run/1` document."""
@@ -69,6 +79,7 @@ class RunReport:
     skipped: int = 0
     failed: int = 0
     failures: list[dict[str, Any]] = field(default_factory=list)
+    kinds: dict[str, Kind] = field(default_factory=dict)
     notes: dict[str, tuple[int, str]] = field(default_factory=dict)
     seconds: float = 0.0
     ms: dict[str, float] = field(default_factory=dict)
@@ -79,9 +90,13 @@ class RunReport:
     def add(self, outcome: Outcome) -> None:
         """Count one outcome; keep the first failures, and the times of what was done."""
         setattr(self, outcome.status, getattr(self, outcome.status) + 1)
-        if outcome.error is not None and len(self.failures) < JSON_FAILURES:
-            failure = {"key": outcome.key, "code": outcome.error.code}
-            self.failures.append({**failure, "message": outcome.error.message})
+        if (error := outcome.error) is not None:
+            kind = self.kinds.setdefault(error.code, Kind(error.hint))
+            kind.count += 1
+            # the first of each code is kept, however late it comes: it is what the user sees
+            if len(self.failures) < JSON_FAILURES or kind.count == 1:
+                failure = {"key": outcome.key, "code": error.code, "message": error.message}
+                self.failures.append({**failure, "hint": error.hint})
         for name, value in outcome.ms.items():
             self.ms[name] = self.ms.get(name, 0.0) + value
         for code, message in outcome.notes.items():
@@ -127,6 +142,7 @@ class RunReport:
                 **{f"{name}_s": round(value / 1000, 3) for name, value in self.ms.items()},
             },
             "failures": sorted(self.failures, key=lambda failure: failure["key"]),
+            "failed_by_code": {code: kind.count for code, kind in sorted(self.kinds.items())},
             "warnings": self.warnings,
         }
         return document | self.extra
@@ -134,7 +150,12 @@ class RunReport:
     def summary(self) -> str:
         """Return the closing line."""
         counts = f"{self.verb} {self.done}, skipped {self.skipped}, failed {self.failed}"
-        return f"{counts} in {self.seconds:.1f} s -> {self.out}"
+        line = f"{counts} in {self.seconds:.1f} s -> {self.out}"
+        if self.signal is None:
+            return line
+        left = self.found - self.done - self.skipped - self.failed
+        further = "; the same command with --resume does them" if self.extra.get("manifest") else ""
+        return f"stopped, {left} of {self.found} left{further}: {line}"
 
 
 class Reporter:
@@ -159,7 +180,7 @@ class Reporter:
     ) -> None:
         self.json, self.paths, self.quiet, self.verbose = json, paths, quiet, verbose
         self.mode = progress
-        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self.console = talk()
 
     def progress(self, command: str, total: int | None) -> Progress:
         """Return the display for `total` items; None is a number not known beforehand."""
@@ -177,40 +198,46 @@ class Reporter:
     def item(self, outcome: Outcome) -> None:
         """Print the path of a finished item where `--print` asked for it."""
         if self.paths is not None and outcome.status == "done" and outcome.out is not None:
-            sys.stdout.write(outcome.out + self.paths)
-            sys.stdout.flush()
+            write_path(outcome.out, self.paths)
 
     def detail(self, message: str) -> None:
         """Say something that only `-v` wants to know."""
         if self.verbose and not self.quiet:
-            self.console.print(f"[dim]{escape(message)}[/]")
+            self.console.print(f"[dim]{markup(message)}[/]")
 
     def note(self, message: str, **values: Any) -> None:
         """Say how far a long item is: a line, or a `progress` event with the values."""
         if self.mode == "jsonl":
             event = {"v": 1, "event": "progress", **values}
-            print(json.dumps(event, ensure_ascii=False), file=sys.stderr, flush=True)
+            print(as_json(event), file=sys.stderr, flush=True)
         elif not self.quiet:
-            self.console.print(escape(message))
+            self.console.print(markup(message))
+
+    def stopping(self) -> None:
+        """Say that a signal was heard."""
+        if self.mode != "jsonl" and not self.quiet:
+            # from within a signal handler: no lock of Rich may be asked for
+            line = "\nstopping after the items in work; once more stops at once\n"
+            os.write(2, line.encode())
 
     def warn(self, message: str, code: str = "warning") -> None:
         """Say something that may matter."""
         if self.mode == "jsonl":
             event = {"v": 1, "event": "warning", "code": code, "message": message}
-            print(json.dumps(event, ensure_ascii=False), file=sys.stderr, flush=True)
+            print(as_json(event), file=sys.stderr, flush=True)
         elif not self.quiet:
-            self.console.print(f"[yellow]warning:[/] {escape(message)}")
+            self.console.print(f"[yellow]warning:[/] {markup(message)}")
 
     def finish(self, report: RunReport) -> int:
         """Show failures, warnings and the summary, print the document; return the exit code."""
         if self.mode == "jsonl":
             event = {"v": 1, "event": "result", **report.as_dict()}
-            print(json.dumps(event, ensure_ascii=False), file=sys.stderr, flush=True)
+            print(as_json(event), file=sys.stderr, flush=True)
         elif not self.quiet:
             for warning in report.warnings:
-                self.console.print(f"[yellow]warning:[/] {escape(warning['message'])}")
+                self.console.print(f"[yellow]warning:[/] {markup(warning['message'])}")
             self._failures(report)
-            self.console.print(escape(report.summary()))
+            self.console.print(markup(report.summary()))
         if self.json:
             write_json(report.as_dict())
         return report.exit_code
@@ -219,28 +246,32 @@ class Reporter:
         if not report.failed:
             return
         self.console.print(f"[red]{report.failed} of {report.found} items failed[/]")
-        for failure in sorted(report.failures, key=lambda failure: failure["key"])[:LISTED]:
-            key, message = escape(failure["key"]), escape(failure["message"])
-            self.console.print(f"  {key}: {message} [dim]({failure['code']})[/]")
-        if report.failed > LISTED:
-            self.console.print(f"  … and {report.failed - LISTED} more")
+        failures = sorted(report.failures, key=lambda failure: failure["key"])
+        for code, kind in sorted(report.kinds.items(), key=lambda item: -item[1].count):
+            examples = [failure for failure in failures if failure["code"] == code][:EXAMPLES]
+            self.console.print(f"  [bold]{code}[/]: {kind.count} of {report.found}")
+            for one in examples:
+                self.console.print(f"    {markup(one['key'])}: {markup(one['message'])}")
+            if kind.count > len(examples):
+                self.console.print(f"    … and {kind.count - len(examples)} more")
+            if kind.hint:
+                self.console.print(f"    [bold]hint:[/] {markup(kind.hint)}")
 
 
 def write_json(document: dict[str, Any]) -> None:
     """Print one JSON document on stdout."""
-    json.dump(document, sys.stdout, ensure_ascii=False, default=str, allow_nan=False)
-    sys.stdout.write("\n")
+    sys.stdout.write(as_json(document, default=str, allow_nan=False) + "\n")
     sys.stdout.flush()
 
 
 def show_error(error: FusecliError, *, json: bool = False) -> None:
     """Print an error: what is wrong, at most ten facts, one hint; with `json` also the document."""
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
-    console.print(f"[bold red]error:[/] {escape(error.message)}")
+    console = talk()
+    console.print(f"[bold red]error:[/] {markup(error.message)}")
     for fact in error.facts[:10]:
-        console.print(f"  {escape(fact)}")
+        console.print(f"  {markup(fact)}")
     if error.hint:
-        console.print(f"[bold]hint:[/] {escape(error.hint)}")
+        console.print(f"[bold]hint:[/] {markup(error.hint)}")
     if json:
         document = {"schema": "fusecli/error/1", "ok": False, "exit_code": error.exit_code}
         write_json(document | {"version": __version__, "error": error.as_dict()})
@@ -248,11 +279,11 @@ def show_error(error: FusecliError, *, json: bool = False) -> None:
 
 def show_bug(error: BaseException, *, json: bool = False, verbose: bool = False) -> None:
     """Print a bug of ours, with the traceback only when `-vv` was given."""
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console = talk()
     if verbose:
         console.print_exception()
     name = f"{type(error).__name__}: {error}"
-    console.print(f"[bold red]internal error:[/] {escape(name)}")
+    console.print(f"[bold red]internal error:[/] {markup(name)}")
     hint = "this is a bug; run again with -vv and report what it prints"
     console.print(f"[bold]hint:[/] {hint}")
     if json:

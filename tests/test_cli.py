@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import fusecli as package
-from fusecli import __version__
+from fusecli import __version__, cli
 
 DATA = Path(__file__).parent / "data"
 HEAVY = ("torch", "cv2", "tifffile", "numpy")
@@ -258,3 +258,65 @@ def test_the_sample_pairs_of_the_readme(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     keys = {path.stem for path in (DATA / "vis").iterdir()}
     assert {path.stem for path in (tmp_path / "out").iterdir() if path.is_file()} == keys
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        ("fuse ir vis out", "did you mean -o out?"),
+        ("fuse ir/0.png ir/1.png vis/0.png vis/1.png -o out", "'ir/*.png' 'vis/*.png'"),
+        ("fuse ir vis -o out -m mfeif --model=duet", "keep one"),
+        ("fuse ir vis -o out.mp4", "out.mp4/"),
+        ("fuse ir vis -o new.jpg2", ".jpg"),
+        ("fuse ir vis -o out --threads 2", "--jobs N"),
+        ("fuse ir vis -o out --gpu", "--device cuda"),
+        ("fuse --ir ir --vis vis", "fusecli fuse IR VIS -o OUT"),
+        ("eval ir vis vis --workers 2", "--jobs N"),
+        ("--model duet fuse ir vis", "fusecli fuse ... --model"),
+        ("train ir vis -o run --learning-rate 1", "--lr X"),
+    ],
+)
+def test_what_was_meant_is_the_hint(
+    words: str, hint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for place in ("ir/0.png", "ir/1.png", "vis/0.png", "vis/1.png"):
+        Path(place).parent.mkdir(exist_ok=True)
+        Path(place).touch()
+    assert cli.run(words.split()) == 2
+    assert hint in capsys.readouterr().err.split("hint: ")[1]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ir", "vis"]
+
+
+def test_a_folder_may_have_a_dot_in_its_name() -> None:
+    from fusecli.run.plan import Target
+
+    for out in ("run.v2", "2024.05.06", "out.mp4/", "x.d"):
+        assert not Target(out).is_file
+
+
+def test_help_is_a_command_too(capsys) -> None:
+    assert cli.run(["help", "fuse"]) == 0
+    assert "Usage: fusecli fuse" in capsys.readouterr().out
+
+
+def test_equal_failures_are_told_once_with_their_hint(folders, tmp_path: Path) -> None:
+    for number in range(6):
+        picture(tmp_path / "small" / f"{number:03d}.png", (20, 20, 3))
+    done = fusecli("fuse", folders[0], tmp_path / "small", "-o", tmp_path / "out", "--json")
+    assert "size.differ: 6 of 6" in done.stderr
+    assert done.stderr.count("hint:") == 1
+    assert done.stderr.count("sizes differ") == 3
+    document = json.loads(done.stdout)
+    assert document["failed_by_code"] == {"size.differ": 6}
+    assert "--fit" in document["failures"][0]["hint"]
+    record = (tmp_path / "out/.fusecli/manifest.jsonl").read_text().splitlines()[-1]
+    assert json.loads(record)["error"]["hint"] == document["failures"][0]["hint"]
+
+
+def test_a_run_that_was_stopped_says_what_is_left() -> None:
+    from fusecli.report import RunReport
+
+    report = RunReport("fuse", "fused", "out", found=9, done=2, signal=2)
+    report.extra = {"manifest": "out/.fusecli/manifest.jsonl"}
+    assert report.summary().startswith("stopped, 7 of 9 left; the same command with --resume")

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from fusecli import images
 from fusecli.errors import InputError
+from fusecli.fusion.item import FuseItem
 from fusecli.fusion.network import Fuser, Tiling
-from fusecli.fusion.pair import FusePair, Rules
+from fusecli.fusion.pair import Rules
 from fusecli.fusion.workers import FuseHere
 from fusecli.images import tiff
 from fusecli.images.tiff_rows import TiffRows
@@ -126,7 +127,7 @@ def run(tmp_path: Path, fuse: FuseHere, rules: Rules, large: int) -> tuple[bytes
     """Fuse `ir.tif` and `vis.tif` and return the file and what the manifest says of it."""
     out = tmp_path / f"out-{large}.tif"
     job = Job("k", str(tmp_path / "ir.tif"), str(tmp_path / "vis.tif"), str(out), "tiff")
-    outcome = FusePair(fuse, rules, large)(job)
+    outcome = FuseItem(fuse, rules, large=large)(job)
     place(outcome.parts)
     return out.read_bytes(), outcome.record | {"notes": outcome.notes}
 

@@ -43,6 +43,7 @@ class Shot:
     photograph: np.ndarray | None = None
     view: View | None = None
     orientation: int = 1
+    order: str = ">"
 
     def write(self, path: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -59,9 +60,11 @@ class Shot:
         directory, bodies = b"", b""
         start = 64 + 32 * (len(records) + 2)
         for kind, body in records:
-            directory += struct.pack(">HHIIII12x", kind, 1, 100, 1, start + len(bodies), len(body))
+            directory += struct.pack(
+                self.order + "HHIIII12x", kind, 1, 100, 1, start + len(bodies), len(body)
+            )
             bodies += body
-        head = struct.pack(">4s16sIII32x", b"FFF\0", b"test", 100, 64, len(records) + 2)
+        head = struct.pack(self.order + "4s16sIII32x", b"FFF\0", b"test", 100, 64, len(records) + 2)
         data = head + directory + bytes(64) + bodies
         parts = [data[at : at + 60_000] for at in range(0, len(data), 60_000)]
         return b"".join(
@@ -111,6 +114,15 @@ def test_temperatures_are_degrees(flyr, tmp_path: Path) -> None:
     picture = thermal.read(str(Shot().write(tmp_path / "shot.jpg")))
     assert picture.pixels.dtype == np.float32
     np.testing.assert_allclose(picture.pixels, DEGREES, atol=0.05)  # raw values are whole numbers
+
+
+@pytest.mark.parametrize("big", [False, True])
+def test_drones_write_the_lowest_byte_first(big: bool, flyr, tmp_path: Path) -> None:
+    degrees = np.linspace(-5, 45, 200 * 256).reshape(200, 256) if big else DEGREES  # in two parts
+    path = Shot(degrees, order="<", photograph=scene(channels=3)).write(tmp_path / "xt.jpg")
+    picture, photograph = thermal.read_both(str(path))
+    np.testing.assert_allclose(picture.pixels, degrees, atol=0.02)
+    np.testing.assert_array_equal(photograph.pixels, scene(channels=3))
 
 
 def test_a_turned_camera_turns_both_images(flyr, tmp_path: Path) -> None:
@@ -179,6 +191,22 @@ def test_a_folder_of_photographs_is_fused_with_itself(flyr, tmp_path: Path, caps
     again = (tmp_path / "in", "-o", out, "--reader", "thermal", "--ir-range", "-10:60", "--resume")
     assert fuse(*again, "--json") == 0
     assert json.loads(capsys.readouterr().out)["counts"]["skipped"] == 2
+
+
+def test_a_photograph_stored_as_luma_and_chroma_is_shown_in_its_colours(flyr, tmp_path) -> None:
+    colours = np.empty((48, 64, 3), np.uint8)
+    colours[:24], colours[24:], colours[12:36, 20:40] = (
+        (90, 160, 240),
+        (120, 110, 100),
+        (200, 40, 30),
+    )
+    stored = cv2.cvtColor(colours, cv2.COLOR_RGB2YCrCb)[..., [0, 2, 1]]
+    _, photograph = thermal.read_both(str(Shot(photograph=stored).write(tmp_path / "a.jpg")))
+    assert np.abs(photograph.pixels.astype(int) - colours).max() <= 2
+    for plain in (colours, np.full_like(colours, 200)):  # what is RGB stays as it is
+        path = Shot(photograph=plain).write(tmp_path / "b.jpg")
+        _, photograph = thermal.read_both(str(path))
+        assert (photograph.pixels == (plain if photograph.pixels.ndim == 3 else 200)).all()
 
 
 def test_what_the_camera_does_not_know_is_registered(flyr, tmp_path: Path) -> None:

@@ -329,8 +329,10 @@ def _rehearse(
         report.verb = "would score"
         report.extra = {"dry_run": True, "metrics": keys, "files": paths}
         return reporter.finish(report)
+    from fusecli.text import write_path
+
     for case in cases:
-        sys.stdout.write(" ".join((case.key, *case.fused)) + "\n")
+        write_path(" ".join((case.key, *case.fused)))
     reporter.note(f"would score {len(cases)} images with {', '.join(keys)}")
     if paths:
         reporter.note(f"would write {', '.join(paths)}")
@@ -339,17 +341,16 @@ def _rehearse(
 
 def _show(board: Board, kinds: Sequence[Kind], talk: Talk, *, to_stdout: bool) -> None:
     """Print the tables: to stdout where they are the product, else the text table to stderr."""
-    from rich.console import Console
-
     from fusecli.evaluation import tables
+    from fusecli.text import talk as console
 
     if not to_stdout:
         if not talk.quiet and talk.progress != "jsonl":
-            _print(board, Console(stderr=True, highlight=False))
+            _print(board, console(soft_wrap=False))
         return
     for kind in kinds:
         if kind == "text":
-            _print(board, Console(highlight=False))
+            _print(board, console(stderr=False, soft_wrap=False))
         else:
             sys.stdout.write(tables.write(board, kind))
 

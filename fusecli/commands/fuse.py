@@ -199,7 +199,6 @@ def fuse(
         reader=reader,
         quality=output.quality,
         compare=compare,
-        compare_folder=Path(output.out, ".compare") if compare != "none" else None,
     )
     runtime = Runtime.resolve(running.device, running.precision, running.jobs)
     if rules.range_scope == "all":
@@ -221,7 +220,8 @@ def fuse(
         alignment = Alignment(align, on_reject=on_reject, learned=learned)
     elif align != "none":
         alignment = Alignment(stored=Path(align), on_reject=on_reject)
-    run = FusingRun(engine, rules, record, alignment)
+    sheets = Path(output.out, ".compare") if compare != "none" else None
+    run = FusingRun(engine, rules, record, alignment, sheets)
     if running.dry_run:
         return rehearse("fuse", jobs, output.out, reporter, run.is_done)
     report = run.fuse(jobs, out=output.out, reporter=reporter, fail_fast=running.fail_fast)

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 import typer.core
 
+from fusecli.commands.usage import check_words
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
@@ -24,6 +26,13 @@ LONGEST = 28  # so do sentences whose flags are longer than this
 
 class Command(typer.core.TyperCommand):
     """A command with this help."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse a command line, after a look for what its author may have meant."""
+        if not ctx.resilient_parsing:  # no completion under way
+            check_words(self, ctx, args)
+        rest: list[str] = super().parse_args(ctx, args)
+        return rest
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Print the help."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -201,6 +200,7 @@ def rehearse(
         is_done: Says which results are up to date, where `--resume` was given.
     """
     from fusecli.report import RunReport
+    from fusecli.text import markup, write_path
 
     report = RunReport(command, "would write", out, extra={"dry_run": True})
     for job in jobs:
@@ -209,11 +209,11 @@ def rehearse(
             report.skipped += 1
         elif not reporter.json:
             sources = job.ir if job.ir == job.vis else f"{job.ir} + {job.vis}"
-            sys.stdout.write(f"{sources} -> {job.out}\n")
+            write_path(f"{sources} -> {job.out}")
     if reporter.json:
         return reporter.finish(report)
     if not reporter.quiet:
         todo = f"would {command} {report.found - report.skipped} pairs"
         skipped = f", {report.skipped} are up to date" if is_done is not None else ""
-        reporter.console.print(f"{todo} -> {out}{skipped}; nothing was written")
+        reporter.console.print(markup(f"{todo} -> {out}{skipped}; nothing was written"))
     return 0

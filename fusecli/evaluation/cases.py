@@ -64,7 +64,7 @@ def name_methods(arguments: Sequence[str]) -> dict[str, str]:
 def _own_name(source: str) -> str:
     """Return the name of a folder, the stem of a file, or the folder that a glob starts from."""
     path = Path(source).resolve()
-    while any(sign in path.name for sign in "*?["):
+    while not path.exists() and any(sign in path.name for sign in "*?["):
         path = path.parent
     return path.stem if path.is_file() else path.name
 

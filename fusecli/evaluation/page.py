@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import base64
+import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from fusecli.evaluation import tables, targets
 from fusecli.evaluation.plots import DPI, Region, Shot, colour, crop
 from fusecli.evaluation.tables import Board
 from fusecli.evaluation.targets import Row
+from fusecli.text import visible
 
 ROWS = 600  # of the table of single images; per_image.csv has all
 FEW = 40  # pictures that are shown large when opened
@@ -64,6 +65,11 @@ class Page:
     targets: Sequence[Row] = ()
     worst: Sequence[Shot] = ()
     command: str = ""
+
+
+def escape(text: str) -> str:
+    """Return text as HTML that shows just this text."""
+    return html.escape(visible(text))
 
 
 def render(page: Page) -> str:

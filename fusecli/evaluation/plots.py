@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from fusecli.evaluation.tables import Board
+from fusecli.text import visible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,6 +32,7 @@ COLOURS = (
 INK, FAINT, PAPER = "#1c2330", "#8a93a3", "#ffffff"
 DPI = 160
 STYLE: Any = {  # matplotlib's own type for this is a union of 300 names
+    "text.parse_math": False,  # a dollar in a name is a dollar
     "font.family": "sans-serif", "font.size": 9, "text.color": INK, "axes.labelcolor": INK,
     "axes.edgecolor": "#c5cbd5", "axes.linewidth": 0.8, "axes.titlesize": 10,
     "axes.titleweight": "bold", "axes.titlecolor": INK, "axes.titlelocation": "left",
@@ -137,7 +139,7 @@ def boxes(board: Board) -> Figure:
             if len(board.keys) <= 60:
                 axes.scatter(values[finite], row + scatter[finite], s=7, color=colour(row),
                              alpha=0.7, linewidths=0, zorder=3)  # fmt: skip
-        axes.set_yticks(range(len(board.methods)), board.methods)
+        axes.set_yticks(range(len(board.methods)), list(map(visible, board.methods)))
         axes.set_ylim(len(board.methods) - 0.4, -0.6)
         axes.grid(axis="y", visible=False)
     return figure
@@ -154,7 +156,7 @@ def curves(board: Board) -> Figure:
                 share = 100 * np.arange(1, values.size + 1) / values.size
                 axes.step(
                     np.concatenate((values[:1], values)), np.concatenate(([0], share)),
-                    where="post", color=colour(row), linewidth=1.6, label=method,
+                    where="post", color=colour(row), linewidth=1.6, label=_label(method),
                 )  # fmt: skip
         axes.set_ylim(0, 102)
         axes.yaxis.set_major_formatter("{x:.0f} %")
@@ -166,10 +168,15 @@ def _legend(figure: Figure, board: Board) -> None:
     from matplotlib.lines import Line2D
 
     handles = [
-        Line2D([], [], color=colour(row), linewidth=3, label=method)
+        Line2D([], [], color=colour(row), linewidth=3, label=_label(method))
         for row, method in enumerate(board.methods)
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=min(6, len(handles)))
+
+
+def _label(method: str) -> str:
+    """Return what a legend shows: matplotlib leaves names out that begin with `_`."""
+    return visible(f" {method}" if method.startswith("_") else method)
 
 
 def bars(board: Board) -> Figure:
@@ -184,7 +191,7 @@ def bars(board: Board) -> Figure:
             continue
         left.barh(place, rank, height=0.62, color=colour(row))
         left.text(rank + 0.04 * count, place, f"{rank:.2f}", va="center", fontsize=9)
-    left.set_yticks(range(count), [board.methods[row] for row in order])
+    left.set_yticks(range(count), [visible(board.methods[row]) for row in order])
     left.set_ylim(count - 0.4, -0.6)
     left.set_xlim(0, count * 1.18)
     left.grid(axis="y", visible=False)
@@ -275,11 +282,11 @@ def contact(shots: Sequence[Shot], region: Region | None) -> Figure:
             axes = grid[step * row, column]
             _show(axes, picture)
             if row == 0:
-                axes.set_title(title, loc="center")
+                axes.set_title(visible(title), loc="center")
             if region:
                 _frame(axes, region)
                 _show(grid[step * row + 1, column], crop(picture, region))
-        grid[step * row, 0].set_ylabel(shot.key, fontsize=8, color=FAINT)
+        grid[step * row, 0].set_ylabel(visible(shot.key), fontsize=8, color=FAINT)
     return figure
 
 
@@ -296,8 +303,8 @@ def zoom(shots: Sequence[Shot], region: Region | None) -> Figure:
         for column, (title, picture) in enumerate(zip(shot.titles, shot.pictures, strict=True)):
             _show(grid[row, column], crop(picture, region))
             if row == 0:
-                grid[row, column].set_title(title, loc="center")
-        grid[row, 0].set_ylabel(shot.key, fontsize=8, color=FAINT)
+                grid[row, column].set_title(visible(title), loc="center")
+        grid[row, 0].set_ylabel(visible(shot.key), fontsize=8, color=FAINT)
     return figure
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,6 +20,7 @@ from fusecli.evaluation.scoring import Scores
 from fusecli.evaluation.tables import Board, Kind
 from fusecli.metrics import MetricSpec
 from fusecli.report import Outcome, Reporter, RunReport, relative
+from fusecli.text import as_json
 from fusecli.writing import write_atomic
 
 PICTURES = 6  # pairs on a contact sheet
@@ -257,9 +257,7 @@ def publish(
     texts = {
         "summary.csv": tables.summary_csv(board),
         "per_image.csv": tables.per_image_csv(board),
-        "report.json": json.dumps(
-            document(board, report, methods, about), indent=1, ensure_ascii=False, allow_nan=False
-        ),
+        "report.json": as_json(document(board, report, methods, about), indent=1, allow_nan=False),
         "report.html": render(page),
     }
     if layout.targets:

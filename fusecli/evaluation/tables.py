@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -23,6 +24,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fusecli.metrics import MetricSpec, Samples
+from fusecli.text import visible
 
 Kind = Literal["text", "csv", "md", "latex", "html"]
 KINDS: tuple[Kind, ...] = ("text", "csv", "md", "latex", "html")
@@ -182,15 +184,26 @@ class Board:
 
 # ---- files of numbers
 
+FORMULA = ("=", "+", "-", "@")  # how one begins, in every common spreadsheet
+
 
 def _csv(rows: Sequence[Sequence[object]]) -> str:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
+    safe = ([_cell(cell) for cell in row] for row in rows)
+    csv.writer(text, lineterminator="\n").writerows(safe)
     return text.getvalue()
 
 
-def _full(value: float) -> str:
-    return repr(float(value)) if math.isfinite(value) else ""
+def _cell(value: object) -> object:
+    """Return a cell that no spreadsheet takes for a formula: a name may begin with `=`."""
+    if not isinstance(value, str):
+        return value
+    text = visible(value)
+    return f"'{text}" if text.startswith(FORMULA) else text
+
+
+def _full(value: float) -> float | str:
+    return float(value) if math.isfinite(value) else ""
 
 
 def rows_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -248,8 +261,13 @@ def markdown(board: Board) -> str:
             styles[board.mark(row, column)].format(board.cell(row, column))
             for column in board.shown
         ]
-        lines.append([method.replace("|", "\\|"), *cells])
+        lines.append([_markdown(method), *cells])
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _markdown(text: str) -> str:
+    """Return text that Markdown shows as it is; pages made of it take no tag from it."""
+    return re.sub(r"([\\`*_{}\[\]()#|~<>])", r"\\\1", visible(text)).replace("&", "&amp;")
 
 
 LATEX_SPECIAL = str.maketrans(
@@ -264,6 +282,11 @@ LATEX_ARROWS = {
     "zero": r"$\to 0$",
     "one": r"$\to 1$",
 }
+
+
+def _latex(text: str) -> str:
+    # After the end of a row LaTeX would take a bracket or a star for an option of the command.
+    return ("{}" if text.startswith(("[", "*")) else "") + visible(text).translate(LATEX_SPECIAL)
 
 
 def latex(board: Board) -> str:
@@ -289,7 +312,7 @@ def latex(board: Board) -> str:
             styles[board.mark(row, column)].format(board.cell(row, column) or "--")
             for column in board.shown
         ]
-        lines.append(f"{method.translate(LATEX_SPECIAL)} & {' & '.join(cells)} \\\\")
+        lines.append(f"{_latex(method)} & {' & '.join(cells)} \\\\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
 
 
@@ -308,7 +331,7 @@ def html(board: Board) -> str:
             f"{board.cell(row, column)}</td>"
             for column in board.shown
         )
-        body.append(f"<tr><th>{escape(method)}</th>{cells}</tr>")
+        body.append(f"<tr><th>{escape(visible(method))}</th>{cells}</tr>")
     return (
         f'<table class="scores">\n<thead><tr><th>Method</th>{heads}</tr></thead>\n'
         f"<tbody>\n{chr(10).join(body)}\n</tbody>\n</table>\n"
@@ -351,7 +374,7 @@ def _upright(board: Board) -> Table:
     if -1 in board.shown:
         table.add_column("mean\nrank ↓", justify="right", no_wrap=True)
     for row, method in enumerate(board.methods):
-        table.add_row(method, *(_mean(board, row, column) for column in board.shown))
+        table.add_row(Text(visible(method)), *(_mean(board, row, column) for column in board.shown))
     return table
 
 
@@ -359,7 +382,7 @@ def _sideways(board: Board) -> Table:
     table = _new_table(board)
     table.add_column("metric", no_wrap=True)
     for method in board.methods:
-        table.add_column(method, justify="right")
+        table.add_column(Text(visible(method)), justify="right")
     for column in board.shown:
         name = (
             Text("mean rank ↓")

@@ -7,20 +7,19 @@ same tiles.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 
 from fusecli import images
 from fusecli.fusion.network import stretch_from
+from fusecli.fusion.pair import Rules, range_notes, recolour, result_type
 from fusecli.fusion.tiles import Window
 from fusecli.fusion.workers import FuseArrays
 from fusecli.images import tiff
 from fusecli.images.tiff_rows import TiffRows
 from fusecli.images.values import histogram_percentiles, resolve_range
-
-Recolour = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 
 class Side:
@@ -74,38 +73,54 @@ def _channels_are_equal(pixels: np.ndarray) -> bool:
 
 
 class LargePair:
-    """A pair on one grid whose result can be made in tiles.
+    """A pair on one grid whose result is made in tiles, by the steps of `fuse_pictures`.
 
     Args:
-        ir: Infrared, grey.
-        vis: Visible, of the same size.
-        fuse: The network.
+        ir: Infrared, open.
+        vis: Visible, open, of the same size.
+        choices: How values become network input and back.
+        network: Infrared and visible luma, (H, W) float32 in 0..1, to fused luma.
+        key: Name of the pair.
 
     Attributes:
+        limits: Stored values of the infrared and the visible image that become 0 and 1.
+        notes: Code to message of warnings.
+        shape: Of the result, (H, W) or (H, W, 3).
+        dtype: Of the result.
         ms: Time in the network so far.
+
+    Raises:
+        InputError: `read.decode`.
     """
 
-    def __init__(self, ir: Side, vis: Side, fuse: FuseArrays) -> None:
-        self.ir, self.vis, self.fuse, self.ms = ir, vis, fuse, 0.0
+    def __init__(
+        self, ir: TiffRows, vis: TiffRows, choices: Rules, network: FuseArrays, key: str
+    ) -> None:
+        self.ir, self.vis = Side(ir, choices.ir_range), Side(vis, choices.vis_range)
+        self.choices, self.network, self.ms = choices, network, 0.0
+        self.limits = self.ir.limits, self.vis.limits
+        self.notes = range_notes(key, self.ir.limits, ir.dtype, self.ir.share_from)
+        self.dtype = result_type(choices, vis.dtype)
+        coloured = choices.chroma == "keep" or (choices.chroma == "auto" and not self.vis.grey)
+        self.shape = (*vis.shape[:2], 3) if coloured else vis.shape[:2]
 
-    def bands(self, recolour: Recolour, dtype: np.dtype, folder: str) -> Iterator[np.ndarray]:
+    def bands(self, folder: str) -> Iterator[np.ndarray]:
         """Yield the result from top to bottom, `tiff.TILE` rows at a time.
 
         Args:
-            recolour: Fused luma, visible image and its luma, in 0..1, to the result in 0..1.
-            dtype: Of the result.
             folder: For a temporary file, where the tone has to see the whole image first.
         """
         top = 0
         for fused in self._toned(folder):
             bottom = top + len(fused)
             vis = self.vis.scaled(self.vis.stored(top, bottom))
-            yield images.from_unit(recolour(fused, vis, images.luma(vis)), dtype)
+            result = recolour(fused, vis, images.luma(vis), self.choices.chroma)
+            yield images.from_unit(result, self.dtype)
             top = bottom
 
     def _toned(self, folder: str) -> Iterator[np.ndarray]:
         """Yield the fused luma, (rows, W) float32, toned."""
-        if self.fuse.fuser.tone != "stretch":
+        if self.network.fuser.tone != "stretch":
             for rows in self._fused(toned=True):
                 yield from _bands(rows)
             return
@@ -124,7 +139,7 @@ class LargePair:
     def _fused(self, toned: bool) -> Iterator[np.ndarray]:
         """Yield the fused luma, a row of tiles at a time."""
         height, width = self.vis.rows.shape[:2]
-        for row in self.fuse.fuser.large_tiles(height, width, tiff.TILE):
+        for row in self.network.fuser.large_tiles(height, width, tiff.TILE):
             top, bottom = row[0].outer[:2]
             ir, vis = self.ir.stored(top, bottom), self.vis.stored(top, bottom)
             fused = np.empty((row[0].inner[1] - row[0].inner[0], width), np.float32)
@@ -141,7 +156,7 @@ class LargePair:
             images.luma(side.scaled(pixels[:, left:right]))
             for side, pixels in ((self.ir, ir), (self.vis, vis))
         )
-        answer = self.fuse(of_ir, of_vis, toned)
+        answer = self.network(of_ir, of_vis, toned)
         self.ms += answer.ms
         fused[:, slice(*tile.inner[2:])] = answer.image[tile.kept]
 

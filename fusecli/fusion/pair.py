@@ -1,32 +1,28 @@
-"""One pair from two files to one fused file."""
+"""One pair of pictures to one fused image: every step, and no files.
+
+Pictures in memory go through `fuse_pictures`; `large` takes the same steps a band at a time.
+"""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
 
 from fusecli import images
 from fusecli.errors import InputError
-from fusecli.fusion.compare import compare
-from fusecli.fusion.large import LargePair, Side
 from fusecli.fusion.workers import FuseArrays
-from fusecli.images import Picture, thermal, tiff_rows
-from fusecli.images.tiff_rows import TiffRows
-from fusecli.registration.align import Alignment, align, luma_of, note_transform, pass_into
-from fusecli.report import Outcome, Stopwatch
-from fusecli.run.outputs import stage
-from fusecli.run.plan import Job
+from fusecli.images import Picture
+from fusecli.registration.align import Alignment, align, luma_of, pass_into
+from fusecli.registration.transform import Transform
+from fusecli.report import Stopwatch
 
-LARGE = 1 << 25  # pixels of a pair that is not held in memory, where that can be avoided
 SATURATED = 0.05  # share of infrared pixels at the top of their range that is worth a warning
+
+Limits = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -47,222 +43,184 @@ class Rules:
     reader: Literal["image", "thermal"] = "image"
     quality: int = 95
     compare: Literal["none", "side", "checker", "zoom"] = "none"
-    compare_folder: Path | None = None
 
 
-class FusePair:
-    """The work of `fusecli fuse`: called with one job in each thread.
+class Sides(NamedTuple):
+    """A pair in 0..1, float32; once on one grid, both are (H, W).
 
     Args:
-        fuse: Infrared and visible luma, (H, W) float32 in 0..1, to fused luma.
-        rules: See `Rules`.
-        large: Pixels from which a pair is not held in memory, where that can be avoided.
-        alignment: How one side is brought onto the other, `rules.grid`; None where they match.
+        ir: (H, W).
+        vis: (H, W), or (H, W, 3).
+        alpha: Opacity of the visible image on the same grid, where it is kept.
+        weight: Of the image that was moved, see `Aligned`; None where none was.
     """
 
-    def __init__(
-        self,
-        fuse: FuseArrays,
-        rules: Rules,
-        large: int = LARGE,
-        alignment: Alignment | None = None,
-    ) -> None:
-        self.fuse, self.rules, self.large, self.alignment = fuse, rules, large, alignment
-        self._one_large_pair = threading.Lock()
-
-    def __call__(self, job: Job) -> Outcome:
-        """Read, fuse and write one pair."""
-        with ExitStack() as files:
-            sides = self._open_large(job, files)
-            return self._fuse_whole(job) if sides is None else self._fuse_large(job, *sides)
-
-    def _open_large(self, job: Job, files: ExitStack) -> tuple[TiffRows, TiffRows] | None:
-        """Return both files, open, if the pair is large and can be fused row by row."""
-        rules = self.rules
-        if job.format != "tiff" or job.out == "-" or rules.compare_folder is not None:
-            return None
-        if self.alignment is not None or rules.reader != "image":
-            return None
-        vis = TiffRows.open(job.vis)
-        if vis is None:
-            return None
-        height, width = files.enter_context(vis).shape[:2]
-        if height * width < self.large or not self.fuse.fuser.tiles_exactly:
-            return None
-        ir = TiffRows.open(job.ir)
-        if ir is None or files.enter_context(ir).shape != (height, width):
-            return None
-        return ir, vis
-
-    def _fuse_large(self, job: Job, ir_rows: TiffRows, vis_rows: TiffRows) -> Outcome:
-        watch, outcome, rules = Stopwatch(), Outcome(job.key, out=job.out), self.rules
-        with self._one_large_pair:  # each may take as much memory as a run is meant to
-            with watch("read"):
-                ir, vis = Side(ir_rows, rules.ir_range), Side(vis_rows, rules.vis_range)
-            note_pages(outcome, ir_rows, vis_rows)
-            _note_range(ir.limits, ir.rows.dtype, ir.share_from, outcome)
-            pair = LargePair(ir, vis, self.fuse)
-            dtype = vis_rows.dtype if rules.out_dtype == "auto" else np.dtype(rules.out_dtype)
-            coloured = rules.chroma == "keep" or (rules.chroma == "auto" and not vis.grey)
-            shape = (*vis_rows.shape[:2], 3) if coloured else vis_rows.shape[:2]
-            reference = vis_rows if rules.grid == "vis" else ir_rows
-            metadata = images.Metadata() if rules.metadata == "drop" else reference.metadata
-            folder = str(Path(job.out).parent)
-
-            def write(target: BinaryIO) -> None:
-                bands = pair.bands(partial(recolour, chroma=rules.chroma), dtype, folder)
-                tiff_rows.write(target, shape, dtype, metadata, bands)
-
-            with watch("write"):
-                outcome.parts = stage([(job.out, write)])
-        watch.ms["run"] = round(pair.ms, 3)
-        watch.ms["write"] = round(max(0.0, watch.ms["write"] - pair.ms), 3)
-        outcome.ms = watch.ms
-        outcome.record = _record(
-            shape, dtype, (ir.limits, vis.limits), (ir.nonfinite, vis.nonfinite)
-        )
-        return outcome
-
-    def _fuse_whole(self, job: Job) -> Outcome:
-        watch, outcome = Stopwatch(), Outcome(job.key, out=job.out)
-        rules = self.rules
-        with watch("read"):
-            ir_picture, vis_picture = read_pair(job, rules.reader)
-            note_pages(outcome, ir_picture, vis_picture)
-            ir, vis = images.as_grey(ir_picture, rules.ir_luma), vis_picture.pixels
-            alpha = vis_picture.alpha if rules.alpha == "keep" else None
-            if alpha is not None:
-                alpha = images.to_unit(alpha, images.limits(alpha, "dtype"))
-            ir_limits = images.limits(ir, rules.ir_range, ir_picture.invalid)
-            vis_limits = images.limits(vis, rules.vis_range, vis_picture.invalid)
-            _note_range(ir_limits, ir.dtype, lambda value: float(np.mean(ir >= value)), outcome)
-            ir_unit = images.to_unit(ir, ir_limits, ir_picture.invalid)
-            vis_unit = images.to_unit(vis, vis_limits, vis_picture.invalid)
-            if self.alignment is None:
-                ir_unit, vis_unit, alpha = fit(ir_unit, vis_unit, alpha, rules.fit)
-        weight = None
-        if self.alignment is not None:
-            with watch("align"):
-                sides = (vis_picture, ir_picture)
-                fixed, moving = sides if rules.grid == "vis" else sides[::-1]
-                transform = self.alignment.of(job.key, luma_of(fixed), luma_of(moving))
-                note_transform(transform, outcome)
-                if rules.grid == "vis":
-                    ir_unit, weight = align(ir_unit, transform)
-                else:
-                    vis_unit, weight = align(vis_unit, transform)
-                    alpha = None if alpha is None else align(alpha, transform).moved
-        luma_unit = images.luma(vis_unit)
-        answer = self.fuse(ir_unit, luma_unit)
-        watch.ms["run"], fused = round(answer.ms, 3), answer.image
-        with watch("write"):
-            result = recolour(fused, vis_unit, luma_unit, rules.chroma)
-            if weight is not None:
-                visible = luma_unit if result.ndim == 2 else vis_unit
-                result = pass_into(result, visible if rules.grid == "vis" else ir_unit, weight)
-            dtype = vis.dtype if rules.out_dtype == "auto" else np.dtype(rules.out_dtype)
-            reference = vis_picture if rules.grid == "vis" else ir_picture
-            data = images.encode(
-                images.from_unit(result, dtype),
-                format=job.format,
-                alpha=None if alpha is None else images.from_unit(alpha, dtype),
-                metadata=self._metadata(reference, fused.shape, outcome),
-                quality=rules.quality,
-            )
-            files = [(job.out, data)]
-            if rules.compare_folder is not None:
-                sheet = images.from_unit(
-                    compare(ir_unit, vis_unit, result, rules.compare), np.uint8
-                )
-                place = rules.compare_folder / f"{job.key}.png"
-                files.insert(0, (str(place), images.encode(sheet, format="png")))
-            outcome.parts = stage(files)
-        outcome.ms = watch.ms
-        outcome.record |= _record(
-            result.shape,
-            dtype,
-            (ir_limits, vis_limits),
-            (ir_picture.nonfinite, vis_picture.nonfinite),
-        )
-        return outcome
-
-    def _metadata(
-        self, reference: Picture, shape: tuple[int, ...], outcome: Outcome
-    ) -> images.Metadata | None:
-        if self.rules.metadata == "drop":
-            return None
-        metadata = reference.metadata
-        if reference.pixels.shape[:2] != shape and metadata.has_grid:
-            outcome.notes["metadata.grid"] = "GeoTIFF tags dropped: the result has another grid"
-            return metadata.without_grid()
-        return metadata
+    ir: np.ndarray
+    vis: np.ndarray
+    alpha: np.ndarray | None = None
+    weight: np.ndarray | None = None
 
 
-def read_pair(job: Job, reader: str) -> tuple[Picture, Picture]:
-    """Return the infrared and the visible image of a pair.
+@dataclass(frozen=True, kw_only=True)
+class FusedPair:
+    """What became of one pair.
 
-    With the reader `thermal` the infrared image is in degrees, and a file that is its own visible
-    partner gives the photograph in it.
+    Args:
+        pixels: The result as it is stored, (H, W) or (H, W, 3).
+        alpha: Its opacity as stored, (H, W), where that is kept.
+        sides: What it was made of, on its grid.
+        unit: The result in 0..1, not clipped.
+        limits: Stored values of the infrared and the visible image that became 0 and 1.
+        notes: Code to message of warnings.
+        transform: What brought one side onto the other, where something did.
+        ms: Milliseconds by part: `read`, `align`, `run`, `write`.
     """
-    if reader == "image":
-        return images.read(job.ir), images.read(job.vis)
-    if job.ir == job.vis:
-        return thermal.read_both(job.ir)
-    return thermal.read(job.ir), images.read(job.vis)
+
+    pixels: np.ndarray
+    alpha: np.ndarray | None
+    sides: Sides
+    unit: np.ndarray
+    limits: tuple[Limits, Limits]
+    notes: dict[str, str]
+    transform: Transform | None
+    ms: dict[str, float]
 
 
-def _record(
-    shape: tuple[int, ...],
-    dtype: np.dtype,
-    limits: tuple[tuple[float, float], tuple[float, float]],
-    nonfinite: tuple[int, int],
-) -> dict[str, Any]:
-    """Return what the manifest says of a pair; infrared first."""
-    return {
-        "shape": list(shape),
-        "dtype": str(dtype),
-        "limits": {"ir": list(limits[0]), "vis": list(limits[1])},
-        "nonfinite": {"ir": nonfinite[0], "vis": nonfinite[1]},
-    }
+def fuse_pictures(
+    ir: Picture,
+    vis: Picture,
+    choices: Rules,
+    network: FuseArrays,
+    alignment: Alignment | None = None,
+    key: str = "the pair",
+) -> FusedPair:
+    """Return one fused image.
+
+    Args:
+        ir: Infrared, as stored.
+        vis: Visible, as stored.
+        choices: How values become network input and back.
+        network: Infrared and visible luma, (H, W) float32 in 0..1, to fused luma.
+        alignment: How one side is brought onto the other, `choices.grid`; None where they match.
+        key: Name of the pair, for messages and stored transforms.
+
+    Raises:
+        InputError: Sizes differ (`size.differ`), or a side that could not be brought onto the
+            other (`register.rejected` and its kin).
+        UsageError: A range that makes no sense.
+    """
+    watch, transform = Stopwatch(), None
+    with watch("read"):
+        pixels = images.as_grey(ir, choices.ir_luma)
+        limits = (
+            images.limits(pixels, choices.ir_range, ir.invalid),
+            images.limits(vis.pixels, choices.vis_range, vis.invalid),
+        )
+        notes = range_notes(key, limits[0], pixels.dtype, lambda v: float(np.mean(pixels >= v)))
+        sides = Sides(
+            images.to_unit(pixels, limits[0], ir.invalid),
+            images.to_unit(vis.pixels, limits[1], vis.invalid),
+            _opacity(vis) if choices.alpha == "keep" else None,
+        )
+        if alignment is None:
+            sides = fit(sides, choices.fit)
+    if alignment is not None:
+        with watch("align"):
+            fixed, moving = (vis, ir) if choices.grid == "vis" else (ir, vis)
+            transform = alignment.of(key, luma_of(fixed), luma_of(moving))
+            sides = _aligned(sides, transform, choices.grid)
+    luma = images.luma(sides.vis)
+    answer = network(sides.ir, luma)
+    watch.ms["run"] = round(answer.ms, 3)
+    with watch("write"):
+        unit = _finish(answer.image, sides, luma, choices)
+        dtype = result_type(choices, vis.pixels.dtype)
+        return FusedPair(
+            pixels=images.from_unit(unit, dtype),
+            alpha=None if sides.alpha is None else images.from_unit(sides.alpha, dtype),
+            sides=sides,
+            unit=unit,
+            limits=limits,
+            notes=notes,
+            transform=transform,
+            ms=watch.ms,
+        )
 
 
-def note_pages(outcome: Outcome, *sides: Picture | TiffRows) -> None:
-    """Warn of TIFF files of which only the first page is used."""
-    for side in sides:
-        if side.more_pages:
-            outcome.notes["read.pages"] = f"only the first page of {side.path} is used"
+def _finish(fused: np.ndarray, sides: Sides, luma: np.ndarray, choices: Rules) -> np.ndarray:
+    """Return the result in 0..1 of a fused luma: with its colours, and whole where data ended.
+
+    Args:
+        fused: (H, W) in 0..1.
+        sides: What it was made of, on one grid.
+        luma: Of the visible image, (H, W).
+        choices: How values become network input and back.
+
+    Returns:
+        (H, W) or (H, W, 3), not clipped.
+    """
+    result = recolour(fused, sides.vis, luma, choices.chroma)
+    if sides.weight is None:
+        return result
+    visible = luma if result.ndim == 2 else sides.vis
+    return pass_into(result, visible if choices.grid == "vis" else sides.ir, sides.weight)
 
 
-def _note_range(
-    limits: tuple[float, float],
-    dtype: np.dtype,
-    share_from: Callable[[float], float],
-    outcome: Outcome,
-) -> None:
+def result_type(choices: Rules, visible: np.dtype) -> np.dtype:
+    """Return the type of the result; that of the visible image where none was asked for."""
+    return visible if choices.out_dtype == "auto" else np.dtype(choices.out_dtype)
+
+
+def range_notes(
+    key: str, limits: Limits, dtype: np.dtype, share_from: Callable[[float], float]
+) -> dict[str, str]:
+    """Return what is worth a warning about the range of an infrared image, by code.
+
+    Args:
+        key: Name of the pair.
+        limits: Stored values that become 0 and 1.
+        dtype: Of the image.
+        share_from: A stored value to the share of pixels at or above it.
+    """
     low, high = limits
     if high <= low:
-        outcome.notes["range.flat"] = f"'{outcome.key}' has a flat infrared image"
-    elif dtype == np.uint8 and share_from(high) > SATURATED:
-        outcome.notes["range.saturated"] = (
-            f"'{outcome.key}' has more than {SATURATED:.0%} saturated infrared pixels"
-        )
+        return {"range.flat": f"'{key}' has a flat infrared image"}
+    if dtype == np.uint8 and share_from(high) > SATURATED:
+        text = f"'{key}' has more than {SATURATED:.0%} saturated infrared pixels"
+        return {"range.saturated": text}
+    return {}
 
 
-def fit(
-    ir: np.ndarray, vis: np.ndarray, alpha: np.ndarray | None, rule: str
-) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Return the images on one grid; `alpha` goes with `vis`.
+def _opacity(vis: Picture) -> np.ndarray | None:
+    """Return the opacity of a picture in 0..1, where it has one."""
+    if vis.alpha is None:
+        return None
+    return images.to_unit(vis.alpha, images.limits(vis.alpha, "dtype"))
+
+
+def _aligned(sides: Sides, transform: Transform, grid: Literal["vis", "ir"]) -> Sides:
+    """Return a pair on the grid of the side that stays; `alpha` goes with `vis`."""
+    moved, weight = align(sides.ir if grid == "vis" else sides.vis, transform)
+    if grid == "vis":
+        return sides._replace(ir=moved, weight=weight)
+    alpha = None if sides.alpha is None else align(sides.alpha, transform).moved
+    return Sides(sides.ir, moved, alpha, weight)
+
+
+def fit(sides: Sides, rule: str) -> Sides:
+    """Return a pair on one grid, resampled as `--fit` says.
 
     Raises:
         InputError: The sizes differ and `rule` is `error` (`size.differ`).
     """
+    ir, vis, alpha = sides.ir, sides.vis, sides.alpha
     if ir.shape == vis.shape[:2]:
-        return ir, vis, alpha
+        return sides
     if rule == "ir-to-vis":
-        return resize(ir, vis.shape[:2]), vis, alpha
+        return sides._replace(ir=resize(ir, vis.shape[:2]))
     if rule == "vis-to-ir":
         carried = None if alpha is None else resize(alpha, ir.shape)
-        return ir, resize(vis, ir.shape), carried
+        return sides._replace(vis=resize(vis, ir.shape), alpha=carried)
     raise InputError(
         f"sizes differ: infrared {ir.shape[1]}x{ir.shape[0]}, "
         f"visible {vis.shape[1]}x{vis.shape[0]}",

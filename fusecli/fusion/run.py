@@ -7,14 +7,16 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from fusecli import checkpoint, ops
 from fusecli.errors import MissingError
+from fusecli.fusion.item import FuseItem
 from fusecli.fusion.network import Fuser, Tiling
-from fusecli.fusion.pair import FusePair, Rules
+from fusecli.fusion.pair import Rules
 from fusecli.fusion.preparation import against_bf16
 from fusecli.fusion.workers import FuseHere, InferenceWorker, lanes
 from fusecli.registration.align import AlignedReport, Alignment
@@ -59,6 +61,7 @@ class FusingRun:
         rules: Of the pixels.
         record: Where the run is recorded, if it is.
         alignment: How one side is brought onto the other; None where they match.
+        sheets: Folder of the sheets that `rules.compare` asks for.
 
     Raises:
         MissingError: The weights cannot be used (exit 5).
@@ -70,17 +73,17 @@ class FusingRun:
         rules: Rules,
         record: Record | None = None,
         alignment: Alignment | None = None,
+        sheets: Path | None = None,
     ) -> None:
         self.loaded = checkpoint.load(engine.model, engine.weights, seed=engine.seed)
         runtime, self.why = engine.runtime.settled(against_bf16(self.loaded, rules.tone))
         self.engine = replace(engine, runtime=runtime)
-        self.rules, self.alignment = rules, alignment
+        self.rules, self.alignment, self.sheets = rules, alignment, sheets
         self.manifest = Manifest(record, "fuse", self.settings()) if record else None
 
     def settings(self) -> dict[str, Any]:
         """Return everything that changes results; the fingerprint of the run is made of it."""
-        engine, rules = self.engine, dataclasses.asdict(self.rules)
-        del rules["compare_folder"]
+        engine = self.engine
         return {
             "command": "fuse",
             "model": engine.model,
@@ -90,7 +93,7 @@ class FusingRun:
             "device": sorted({device.type for device in engine.runtime.devices}),
             "batch_size": engine.batch_size,
             **dataclasses.asdict(engine.tiling),
-            **rules,
+            **dataclasses.asdict(self.rules),
             "align": self.alignment and self.alignment.settings(),
         }
 
@@ -147,20 +150,22 @@ class FusingRun:
     def _files(self, job: Job) -> Iterator[str]:
         if job.out != "-":
             yield job.out
-        if self.rules.compare_folder is not None:
-            yield str(self.rules.compare_folder / f"{job.key}.png")
+        if self.sheets is not None:
+            yield str(self.sheets / f"{job.key}.png")
 
     @contextmanager
     def _work(self, reporter: Reporter) -> Iterator[stream.Work]:
         if self.engine.pool is not None:
-            yield FuseElsewhere(self.engine, self.rules, self.loaded.sha256, self.alignment)
+            yield FuseElsewhere(
+                self.engine, self.rules, self.loaded.sha256, self.sheets, self.alignment
+            )
             return
         worker = InferenceWorker(
             _fusers(self.loaded, self.engine, self.rules), self.engine.batch_size
         )
         reporter.detail(worker.fuser.about_tiles())
         try:
-            yield FusePair(worker, self.rules, alignment=self.alignment)
+            yield FuseItem(worker, self.rules, self.sheets, self.alignment)
         finally:
             worker.close()
 
@@ -170,13 +175,14 @@ _LOADING = threading.Lock()
 
 
 class FuseElsewhere:
-    """`FusePair` in another process: it takes the place of a network, which is loaded there.
+    """`FuseItem` in another process: it takes the place of a network, which is loaded there.
 
     Args:
         engine: The network.
         rules: Of the pixels.
         sha256: Of the weights that this run is made with.
-        alignment: As in `FusePair`.
+        sheets: As in `FuseItem`.
+        alignment: As in `FuseItem`.
     """
 
     def __init__(
@@ -184,13 +190,14 @@ class FuseElsewhere:
         engine: Engine,
         rules: Rules,
         sha256: str | None,
+        sheets: Path | None = None,
         alignment: Alignment | None = None,
     ) -> None:
         self.engine, self.rules, self.sha256 = replace(engine, pool=None), rules, sha256
-        self.alignment = alignment
+        self.sheets, self.alignment = sheets, alignment
         # Sums in another number of threads differ in their last bits, and so may grey levels.
         self.threads = torch.get_num_threads()
-        self._work: FusePair | None = None
+        self._work: FuseItem | None = None
 
     def __call__(self, job: Job) -> Outcome:
         """Read, fuse and write one pair.
@@ -202,7 +209,7 @@ class FuseElsewhere:
             self._work = self._loaded()
         return self._work(job)
 
-    def _loaded(self) -> FusePair:
+    def _loaded(self) -> FuseItem:
         engine = self.engine
         torch.set_num_threads(self.threads)
         with _LOADING:
@@ -214,7 +221,7 @@ class FuseElsewhere:
                 hint="install the same fusecli everywhere, or name a shared file with --weights",
             )
         (fuser, *_) = _fusers(loaded, engine, self.rules)
-        return FusePair(FuseHere(fuser), self.rules, alignment=self.alignment)
+        return FuseItem(FuseHere(fuser), self.rules, self.sheets, self.alignment)
 
 
 def _fusers(loaded: checkpoint.Loaded, engine: Engine, rules: Rules) -> list[Fuser]:

@@ -199,7 +199,8 @@ def as_grey(picture: Picture, luma_ok: bool = False) -> np.ndarray:
                 f"{picture.path or 'the infrared image'} is in colour: its channels differ by "
                 f"{spread:.0%} of their range on average",
                 code="read.colour",
-                hint="accept the brightness of false colours with --ir-luma",
+                hint="accept the brightness of false colours with --ir-luma; if it is the visible "
+                "image, IR and VIS are swapped: infrared comes first",
                 details={"path": picture.path, "spread": round(spread, 4)},
             )
     grey = luma(pixels)
@@ -220,6 +221,7 @@ def _from_container(data: bytes, container: Container, name: str) -> Picture:
         stored = _decode_cv(containers.png_for_decoder(data) if png else data)
     if stored is None:
         raise ValueError(f"damaged or unsupported {container.format.upper()} data")
+    container.check(stored)
     pixels, alpha = _canonical(stored)
     metadata = Metadata(
         exif=upright(container.exif),

@@ -40,6 +40,8 @@ class Container:
         icc: Colour profile.
         maxval: White of a PNM file, otherwise 0.
         start: Where the pixels of a PNM or PFM file begin, otherwise 0.
+        bits: Of one sample, at least 8; a decoder that gives another type has changed the pixels.
+        channels: Numbers of channels that a decoder may give, opacity counted.
     """
 
     format: str
@@ -50,6 +52,22 @@ class Container:
     icc: bytes | None = None
     maxval: int = 0
     start: int = 0
+    bits: int = 8
+    channels: tuple[int, ...] = (1, 3, 4)
+
+    def check(self, pixels: np.ndarray) -> None:
+        """Refuse decoded pixels that are not what the file declares.
+
+        Raises:
+            ValueError: They have another type or number of channels.
+        """
+        declared = {8: "uint8", 16: "uint16", 32: "float32"}[self.bits]
+        channels = 1 if pixels.ndim == 2 else pixels.shape[2]
+        if pixels.dtype.newbyteorder("=") != declared or channels not in self.channels:
+            raise ValueError(
+                f"its {self.bits} bits in {' or '.join(map(str, self.channels))} channels were "
+                f"decoded as {channels} of {pixels.dtype}; save it as TIFF or PNG without extras"
+            )
 
 
 def inspect(data: bytes) -> Container:
@@ -84,6 +102,8 @@ def inspect(data: bytes) -> Container:
 def _png(data: bytes) -> Container:
     view = memoryview(data)
     width = height = row_bits = compressed = 0
+    bits = 8
+    channels: tuple[int, ...] = (3,)
     exif = xmp = icc = None
     position, ended = len(PNG_SIGNATURE), False
     while not ended:
@@ -105,6 +125,10 @@ def _png(data: bytes) -> Container:
                 raise ValueError("damaged file: the PNG header is not where it belongs")
             width, height, depth, colour = struct.unpack_from(">IIBB", body)
             row_bits = width * depth * {2: 3, 4: 2, 6: 4}.get(colour, 1)
+            bits = max(8, depth)
+            channels = {0: (1,), 4: (4,), 6: (4,)}.get(colour, (3,))  # OpenCV has no grey and alpha
+        elif kind == b"tRNS":
+            channels = (*channels, 4)
         elif kind == b"IDAT":
             compressed += length
         elif kind == b"eXIf" and whole:
@@ -119,7 +143,7 @@ def _png(data: bytes) -> Container:
         raise ValueError("truncated file: there is no image data")
     if row_bits // 8 * height > compressed * DEFLATE_RATIO:
         raise ValueError(f"damaged file: {compressed} bytes cannot hold {width}x{height} pixels")
-    return Container("png", width, height, exif, xmp, icc)
+    return Container("png", width, height, exif, xmp, icc, bits=bits, channels=channels)
 
 
 def png_for_decoder(data: bytes) -> bytes:
@@ -157,7 +181,8 @@ def _inflate(data: bytes) -> bytes | None:
 
 
 def _jpeg(data: bytes) -> Container:
-    width = height = frame = 0
+    width = height = frame = components = 0
+    bits = 8
     exif = xmp = None
     profile: dict[int, bytes] = {}
     position = 2
@@ -181,7 +206,7 @@ def _jpeg(data: bytes) -> Container:
             raise ValueError("truncated file: it ends inside the JPEG header")
         if marker in JPEG_FRAMES and len(body) >= 6:
             frame = marker
-            height, width = struct.unpack_from(">HH", body, 1)
+            bits, height, width, components = struct.unpack_from(">BHHB", body)
         elif marker == 0xE1 and body.startswith(JPEG_EXIF):
             exif = body[len(JPEG_EXIF) :]
         elif marker == 0xE1 and body.startswith(JPEG_XMP):
@@ -195,10 +220,13 @@ def _jpeg(data: bytes) -> Container:
         raise ValueError("truncated file: the end marker of the JPEG is missing")
     if not frame:
         raise ValueError("damaged file: the JPEG has no frame header")
+    if bits != 8:
+        raise ValueError(f"a JPEG of {bits} bits is not read here: save it as TIFF or 16-bit PNG")
     if frame in JPEG_HUFFMAN and width * height > JPEG_PIXELS_PER_BYTE * len(data):
         raise ValueError(f"damaged file: {len(data)} bytes cannot hold {width}x{height} pixels")
     icc = b"".join(profile[number] for number in sorted(profile)) or None
-    return Container("jpeg", width, height, exif, xmp, icc)
+    channels = (1,) if components == 1 else (3,)  # four inks become three colours
+    return Container("jpeg", width, height, exif, xmp, icc, channels=channels)
 
 
 def _webp(data: bytes) -> Container:
@@ -270,7 +298,10 @@ def _pnm(data: bytes) -> Container:
         raise ValueError(f"truncated file: {len(data)} bytes cannot hold {width}x{height} pixels")
     if kind in b"123" and width * height > len(data):
         raise ValueError(f"truncated file: {len(data)} bytes cannot hold {width}x{height} pixels")
-    return Container("pnm", width, height, maxval=maxval, start=match.end())
+    bits, channels = 16 if maxval > 255 else 8, (3,) if kind in b"36" else (1,)
+    return Container(
+        "pnm", width, height, maxval=maxval, start=match.end(), bits=bits, channels=channels
+    )
 
 
 def _pfm(data: bytes) -> Container:
@@ -280,7 +311,8 @@ def _pfm(data: bytes) -> Container:
     width, height = int(match[2]), int(match[3])
     if match.end() + 4 * width * height * (3 if match[1] == b"F" else 1) > len(data):
         raise ValueError(f"truncated file: {len(data)} bytes cannot hold {width}x{height} pixels")
-    return Container("pfm", width, height, start=match.end())
+    channels = (3,) if match[1] == b"F" else (1,)
+    return Container("pfm", width, height, start=match.end(), bits=32, channels=channels)
 
 
 def netpbm_pixels(data: bytes, container: Container) -> np.ndarray | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import re
+import struct
 from dataclasses import replace
 from math import ceil, floor
 from typing import Any
@@ -22,10 +23,16 @@ from fusecli.images.metadata import Metadata, orientation, turn, upright, uprigh
 
 Span = tuple[int, int]
 
-# The first part of a file's records, each of at most a dozen kinds; flyr goes through all that the
-# header claims, and a damaged one claims four billion.
-FIRST_PART = re.compile(rb"\xff\xe1..FLIR\0.\0.(?=.{28}(.{4}))", re.DOTALL)
+# One part of a file's records (FLIR calls them FFF), a part in each segment of the JPEG.
+PART = re.compile(rb"\xff\xe1(..)FLIR\0.(.).", re.DOTALL)
+HEADER = struct.Struct("20s11I")  # mark and maker; version, where the directory is, its entries ...
+ENTRY = struct.Struct("2H7I")  # kind, ..., offset and length of a record
+PHOTOGRAPH = 14
+# flyr goes through all entries that the header claims, and a damaged one claims four billion.
 MAX_RECORDS = 1000
+
+ROUNDED = 3  # levels that a colour may leave 0..255 by when Y, Cb and Cr were rounded
+BEYOND = 0.02  # share of pixels that may leave RGB; sharpening in the camera makes a few do so
 
 
 def read(path: str) -> Picture:
@@ -61,6 +68,8 @@ def read_both(path: str) -> tuple[Picture, Picture]:
             hint="name the visible images as VIS",
             details={"path": path},
         )
+    if photograph.ndim == 3 and _has_png(data):
+        photograph = _colours(photograph)
     if found.pip_info is not None:
         about = found.pip_info
         rows, columns, area = _common_view(
@@ -77,12 +86,70 @@ def _unpack(data: bytes, path: str) -> Any:
     import flyr
 
     try:
-        for claimed in FIRST_PART.findall(data):
-            if int.from_bytes(claimed, "big") > MAX_RECORDS:
-                raise ValueError(f"it claims {int.from_bytes(claimed, 'big')} records")
-        return flyr.unpack(io.BytesIO(data))
+        return flyr.unpack(io.BytesIO(_big_endian(data)))
     except Exception as error:  # what is not there, or damaged, raises nearly anything in there
         raise _without_degrees(path, error) from None
+
+
+def _parts(data: bytes) -> list[slice]:
+    """Return where the parts of a file's records are, in their order."""
+    found = {}
+    for part in PART.finditer(data):
+        found[part[2]] = slice(part.end(), part.start() + 2 + int.from_bytes(part[1], "big"))
+    return [found[number] for number in sorted(found)]
+
+
+def _directory(records: bytes | bytearray, order: str) -> list[tuple[int, ...]]:
+    """Return the entries of a file's records, as numbers.
+
+    Raises:
+        ValueError: There are more than any camera writes.
+        struct.error: They lie beyond the end.
+    """
+    head = struct.unpack_from(order + HEADER.format, records)
+    if head[3] > MAX_RECORDS:
+        raise ValueError(f"it claims {head[3]} records")
+    layout = struct.Struct(order + ENTRY.format)
+    return [layout.unpack_from(records, head[2] + i * layout.size) for i in range(head[3])]
+
+
+def _order(records: bytes | bytearray) -> str:
+    """Return `<` or `>`: versions are small numbers, read in the wrong order they are huge."""
+    version = records[20:24]
+    return "<" if int.from_bytes(version, "little") < int.from_bytes(version, "big") else ">"
+
+
+def _big_endian(data: bytes) -> bytes:
+    """Return a file whose directory of records is as flyr expects it.
+
+    Drones (Zenmuse XT and XT2) write it with the lowest byte first; the records are the same.
+    """
+    parts = _parts(data)
+    records = bytearray(b"".join(data[part] for part in parts))
+    if len(records) < HEADER.size:
+        return data  # flyr says what is missing
+    order = _order(records)
+    entries = _directory(records, order)
+    if order == ">":
+        return data
+    head = struct.unpack_from("<" + HEADER.format, records)
+    struct.pack_into(">" + HEADER.format, records, 0, *head)
+    for number, entry in enumerate(entries):
+        struct.pack_into(">" + ENTRY.format, records, head[2] + number * ENTRY.size, *entry)
+    whole = bytearray(data)
+    at = 0
+    for part in parts:
+        size = len(whole[part])
+        whole[part] = records[at : at + size]
+        at += size
+    return bytes(whole)
+
+
+def _has_png(data: bytes) -> bool:
+    """True when the photograph is stored as PNG."""
+    records = b"".join(data[part] for part in _parts(data))
+    at = [entry[4] + 32 for entry in _directory(records, _order(records)) if entry[0] == PHOTOGRAPH]
+    return any(records[start:].startswith(containers.PNG_SIGNATURE) for start in at)
 
 
 def _degrees(found: Any, path: str) -> np.ndarray:
@@ -94,6 +161,22 @@ def _degrees(found: Any, path: str) -> np.ndarray:
         return degrees
     except (ArithmeticError, ValueError) as error:
         raise _without_degrees(path, error) from None
+
+
+def _colours(photograph: np.ndarray) -> np.ndarray:
+    """Return a photograph stored as PNG in RGB: cameras keep Y, Cb and Cr in its channels.
+
+    No word in the file says so, but other pictures leave RGB when they are converted: already a
+    grey of 200 would be a red of 301.
+    """
+    stored = photograph[..., :3].astype(np.float32)
+    luma, blue, red = stored[..., 0], stored[..., 1] - 128, stored[..., 2] - 128
+    green = luma - 0.344136 * blue - 0.714136 * red
+    colours = np.stack((luma + 1.402 * red, green, luma + 1.772 * blue), axis=-1)
+    beyond = ((colours < -ROUNDED) | (colours > 255 + ROUNDED)).any(axis=-1)
+    if np.mean(beyond) > BEYOND:
+        return photograph
+    return np.clip(np.rint(colours), 0, 255).astype(np.uint8)
 
 
 def _without_degrees(path: str, error: Exception) -> InputError:

@@ -1,8 +1,7 @@
-"""TIFF: reading with tifffile where it can, with OpenCV's libtiff where it cannot; writing.
+"""TIFF: the tags by tifffile, the pixels by `tiff_segments`; writing.
 
-tifffile knows every layout and pixel type but, without the optional imagecodecs package, few
-compressions. OpenCV knows LZW, JPEG and fax compression, palettes, CMYK and packed bits, but not
-every layout. Between them they read what cameras and GIS tools write.
+What has to be expanded (palettes, CMYK, fax, a few bits a pixel) OpenCV's libtiff does, and is
+believed only where type and channels are those that the page declares.
 """
 
 import importlib.util
@@ -10,15 +9,15 @@ import io
 import logging
 import math
 import struct
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 import tifffile
 
 from fusecli.images import exif
+from fusecli.images import tiff_segments as segments
 from fusecli.images.metadata import GEO_TAGS, ICC_SPACE, Metadata
 
 # It reports damaged files through logging as well as by raising.
@@ -33,10 +32,7 @@ BIG_ABOVE = 2 << 30  # bytes of pixels; classic TIFF ends at 4 GiB
 # 361 kB, 6 takes 55 ms for 340 kB; 16 bit 14/489, 25/444, 72/408; float32 89/3193, 112/3187.
 DEFLATE_LEVEL = 1
 
-PLAIN = frozenset((1, 8, 32773, 32946, 34925))  # none, deflate, packbits, old deflate, LZMA
-DEFLATE = frozenset((8, 32946))
 _FROM_EXIF = (*exif.TEXTS, exif.EXIF, exif.GPS)  # the rest of a file's first directory is its own
-INFLATED_FREELY = 1 << 28  # bytes that a strip may grow to without being looked at first
 
 Decode = Callable[[bytes], np.ndarray | None]
 
@@ -96,18 +92,15 @@ def _read_page(data: bytes, file: tifffile.TiffFile, page: Any, fallback: Decode
     if not page.imagewidth or not page.imagelength:
         raise ValueError(f"a TIFF of {page.imagewidth}x{page.imagelength} pixels")
     _check_segments(page, data)
-    white_is_zero = int(page.photometric) == 0
-    if is_plain(page):
-        pixels = _by_tifffile(page)
+    if segments.reads(page):
+        pixels = segments.whole(page, data)
+    elif _expands(page):
+        pixels = _by_libtiff(data, file.byteorder, page, fallback)
     else:
-        decoded = _by_libtiff(data, file.byteorder, page, fallback)
-        if decoded is not None:
-            white_is_zero &= page.bitspersample == 16  # OpenCV inverts the others itself
-            pixels = decoded.reshape(*decoded.shape[:2], -1)
-        else:
-            pixels = _by_imagecodecs(page)
-    if white_is_zero and pixels.dtype.kind == "u":
-        pixels = np.iinfo(pixels.dtype).max - pixels
+        pixels = _by_imagecodecs(page)
+    # OpenCV inverts what it expands.
+    if int(page.photometric) == 0 and pixels.dtype.kind == "u" and not _expands(page):
+        pixels = np.array((1 << page.bitspersample) - 1, pixels.dtype) - pixels
     colours, alpha = _roles(page, pixels.shape[2])
     about = describe(page)
     return Page(
@@ -135,44 +128,32 @@ def describe(page: Any) -> Description:
     return Description(_number(page, 274, 1), _metadata(page), _nodata(page))
 
 
-def is_plain(page: Any) -> bool:
-    """True when tifffile reads it without imagecodecs."""
-    return (
-        _has_whole_bytes(page)
-        and int(page.compression) in PLAIN
-        and int(page.predictor) in (1, 2)  # the floating-point one is not among them
-    )
-
-
-def _has_whole_bytes(page: Any) -> bool:
-    """True for grey and RGB in whole bytes: no palette, CMYK, YCbCr or packed bits."""
-    return int(page.photometric) in (0, 1, 2) and page.bitspersample in (8, 16, 32, 64)
-
-
-def _by_tifffile(page: Any) -> np.ndarray:
-    planes, _, height, width, samples = page.shaped
-    stored = np.asarray(page.asarray(maxworkers=1)).reshape(planes, height, width, samples)
-    pixels: np.ndarray = stored[0] if planes == 1 else np.moveaxis(stored[..., 0], 0, -1)
-    return pixels
+def _expands(page: Any) -> bool:
+    """True for what OpenCV makes 8-bit grey or RGB of: palettes, CMYK, YCbCr, a few bits."""
+    bits, photometric = page.bitspersample, int(page.photometric)
+    if not isinstance(bits, int) or bits > 8 or segments.reads(page):
+        return False
+    few = photometric in (0, 1) and bits < 8 and page.samplesperpixel == 1
+    return few or photometric in (3, 5, 6, 8)
 
 
 def _by_imagecodecs(page: Any) -> np.ndarray:
-    """Decode what neither tifffile alone nor libtiff can, if the optional package is there."""
-    name = getattr(page.compression, "name", page.compression)
-    kind = f"{name} compression, {page.bitspersample} bits"
-    if importlib.util.find_spec("imagecodecs") is None:
-        raise ValueError(
-            f"damaged TIFF, or a kind that needs the extra 'codecs' of fusecli ({kind})"
-        )
-    if not _has_whole_bytes(page):
-        raise ValueError(f"damaged TIFF, or a kind that is not read here ({kind})")
-    return _by_tifffile(page)
+    """Decode what needs the optional package, if it is there."""
+    whole_bytes = page.bitspersample in (8, 16, 32, 64)
+    if importlib.util.find_spec("imagecodecs") is None or not (
+        whole_bytes and int(page.photometric) in segments.GREY_OR_RGB
+    ):
+        raise ValueError(segments.missing(page))
+    planes, _, height, width, samples = page.shaped
+    stored = np.asarray(page.asarray(maxworkers=1)).reshape(planes, height, width, samples)
+    pixels: np.ndarray = stored[0] if planes == 1 else np.moveaxis(stored[..., 0], 0, -1)
+    if pixels.dtype != segments.native(page):
+        raise ValueError(segments.missing(page))
+    return pixels
 
 
-def _by_libtiff(data: bytes, order: str, page: Any, fallback: Decode) -> np.ndarray | None:
-    """Decode with libtiff, told to leave the pixels as they are stored."""
-    if int(page.planarconfig) == 2 and page.samplesperpixel > 1 and page.bitspersample != 8:
-        return None  # OpenCV would read the planes as if they were one
+def _by_libtiff(data: bytes, order: str, page: Any, fallback: Decode) -> np.ndarray:
+    """Expand with OpenCV, and see that it gives 8 bits and the channels that there must be."""
     patched = bytearray(data)
     # It would turn the picture, and multiply the colours with the opacity: so claim that the
     # picture is upright and that this has been done. Both tags keep their value in the entry.
@@ -180,11 +161,20 @@ def _by_libtiff(data: bytes, order: str, page: Any, fallback: Decode) -> np.ndar
         tag = page.tags.get(code)
         if tag is not None and tag.count == 1 and _number(page, code, 0) in told:
             struct.pack_into(order + "H", patched, tag.valueoffset, claim)
-    return fallback(bytes(patched))
+    decoded = fallback(bytes(patched))
+    if decoded is None:
+        raise ValueError(segments.missing(page))
+    pixels = decoded.reshape(*decoded.shape[:2], -1)
+    # A palette may be one of greys.
+    able = {0: (1,), 1: (1,), 3: (1, 3, 4)}.get(int(page.photometric), (3, 4))
+    size = (page.imagelength, page.imagewidth)
+    if pixels.dtype != np.uint8 or pixels.shape[:2] != size or pixels.shape[2] not in able:
+        raise ValueError(segments.missing(page))
+    return pixels
 
 
 def _check_segments(page: Any, data: bytes) -> None:
-    """Refuse strips and tiles outside the file, too few of them, and deflate bombs."""
+    """Refuse strips and tiles outside the file, and too few of them."""
     offsets, counts = page.dataoffsets, page.databytecounts
     if not offsets or len(offsets) != len(counts):
         raise ValueError("damaged or truncated TIFF: its strips are not listed")
@@ -196,18 +186,6 @@ def _check_segments(page: Any, data: bytes) -> None:
     for offset, count in zip(offsets, counts, strict=True):
         if offset + count > len(data):
             raise ValueError("truncated file: a TIFF strip lies beyond its end")
-    plain = int(page.compression) == 1 and page.bitspersample >= 8
-    if plain and sum(counts) < page.nbytes and 0 not in counts:  # 0 is a sparse tile
-        raise ValueError("truncated file: its TIFF strips are too short")
-    if int(page.compression) in DEFLATE:
-        limit = max(INFLATED_FREELY, 2 * page.nbytes)
-        for offset, count in zip(offsets, counts, strict=True):
-            # zlib would inflate a strip to whatever size; only an absurd one gets this far.
-            if count * 1032 > limit:
-                inflate = zlib.decompressobj()
-                inflate.decompress(data[offset : offset + count], limit)
-                if inflate.unconsumed_tail:
-                    raise ValueError("damaged TIFF: a strip inflates to more than its pixels")
 
 
 def _roles(page: Any, channels: int) -> tuple[int, int | None]:
@@ -288,6 +266,26 @@ def more_pages(file: tifffile.TiffFile) -> bool:
     except Exception:  # none, or too damaged to count
         return False
     return not int(getattr(second, "subfiletype", 0)) & 5  # 1 is an overview, 4 a mask
+
+
+class Paged(Protocol):
+    """A picture, or a file read row by row, that may have pages nobody looks at."""
+
+    @property
+    def more_pages(self) -> bool:
+        """Whether it has."""
+        ...
+
+    @property
+    def path(self) -> str:
+        """Where it is."""
+        ...
+
+
+def page_notes(*sources: Paged) -> dict[str, str]:
+    """Return the warning, by its code, about files of which only the first page is used."""
+    paths = [source.path for source in sources if source.more_pages]
+    return {"read.pages": f"only the first page of {paths[-1]} is used"} if paths else {}
 
 
 def write(pixels: np.ndarray, alpha: np.ndarray | None, metadata: Metadata) -> bytes:

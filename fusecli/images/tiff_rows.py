@@ -1,8 +1,8 @@
 """Large TIFF files a few rows at a time, in and out, so that no image has to fit in memory.
 
-What can be read so is what needs nobody's help: grey or RGB, 8 or 16 bit, upright, in strips or
-tiles that are stored plainly or compressed in a way that tifffile knows. Anything else is read
-whole, by `fusecli.images`.
+What can be read so: grey or RGB, 8 or 16 bit, upright, in strips or tiles that are stored plainly
+or with Deflate, LZW, PackBits or JPEG compression. Anything else is read whole, by
+`fusecli.images`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 import tifffile
 
 from fusecli.errors import InputError
-from fusecli.images import tiff
+from fusecli.images import tiff, tiff_segments
 from fusecli.images.metadata import Metadata
 from fusecli.images.values import invalid_pixels
 
@@ -125,21 +125,20 @@ class TiffRows:
         page = self._page
         height, width = self.shape[:2]
         rows = min(self.step, height - line * self.step)
-        band = np.zeros((rows, width, page.samplesperpixel), self.dtype)
+        band = np.full((rows, width, page.samplesperpixel), page.nodata, self.dtype)
         across = -(-width // page.tilewidth) if page.is_tiled else 1
         source: Any = self._file.filehandle
         for index in range(line * across, (line + 1) * across):
             if not page.databytecounts[index]:
-                continue  # a sparse tile holds zeros
+                continue  # a sparse tile is left as it is
             source.seek(page.dataoffsets[index])
             encoded = source.read(page.databytecounts[index])
             try:
-                segment, place, shape = page.decode(encoded, index)
-            except Exception as error:  # whatever zlib, struct and numpy make of damaged bytes
+                part = tiff_segments.decode(page, encoded, index)
+            except ValueError as error:
                 raise self._damaged(str(error)) from None
-            left = place[3]
-            part = segment.reshape(shape[1:])[:rows, : width - left]
-            band[: len(part), left : left + part.shape[1]] = part
+            segment = part.pixels[:rows, : width - part.left]
+            band[: len(segment), part.left : part.left + segment.shape[1]] = segment
         return band if page.samplesperpixel > 1 else band[..., 0]
 
     def _damaged(self, reason: str) -> InputError:
@@ -157,9 +156,9 @@ def _is_simple(page: Any, size: int) -> bool:
     needed = math.prod(page.chunked)
     about = tiff.describe(page)
     return (
-        tiff.is_plain(page)
+        tiff_segments.reads(page)
         and page.imagedepth == 1
-        and page.photometric in (1, 2)
+        and page.photometric in (1, 2, tiff_segments.YCBCR)
         and page.samplesperpixel in (1, 3)
         and page.planarconfig == 1
         and page.dtype in (np.uint8, np.uint16)

@@ -31,6 +31,7 @@ from fusecli.pairs.files import (
     natural,
     real_path,
     scan,
+    twins,
 )
 
 __all__ = ["Pair", "PairedFolder", "find_files", "find_pairs", "read_pair_list"]
@@ -126,8 +127,9 @@ def find_pairs(
         left_ir: list[str] = []
         left_vis: list[str] = []
     else:
-        key_ir, lost_ir = keyed_files(found_ir, key_maker(pair_regex, ir_suffix))
-        key_vis, lost_vis = keyed_files(found_vis, key_maker(pair_regex, vis_suffix))
+        several = twins(found_ir) | twins(found_vis)
+        key_ir, lost_ir = keyed_files(found_ir, key_maker(pair_regex, ir_suffix, several))
+        key_vis, lost_vis = keyed_files(found_vis, key_maker(pair_regex, vis_suffix, several))
         common = sorted(key for key in key_ir if key in key_vis)
         pairs = [Pair(key, key_ir[key], key_vis[key]) for key in common]
         left_ir = lost_ir + [key_ir[key] for key in sorted(key_ir) if key not in key_vis]
@@ -175,7 +177,7 @@ def _pair_by_order(
         )
     # Only the reference names the pairs, so only its keys must differ.
     named, suffix = (vis, vis_suffix) if reference == "vis" else (ir, ir_suffix)
-    keys, _ = keyed_files(named, key_maker(None, suffix))
+    keys, _ = keyed_files(named, key_maker(None, suffix, twins(named)))
     key_of_path = {path: key for key, path in keys.items()}
     ordered = zip(
         sorted(ir.paths, key=lambda path: natural(ir.relative(path))),
@@ -230,7 +232,7 @@ def read_pair_list(file: str) -> Iterator[Pair]:
             raise _bad_list(file, number, "has a 'name' that is not text")
         key = unicodedata.normalize("NFC", name) if name else key_of(os.path.normpath(vis))
         try:
-            check_key(key, where)
+            check_key(key, where, typed=bool(name))
         except InputError as error:
             if not name:
                 error.hint = "add a column 'name' with the key of the output"

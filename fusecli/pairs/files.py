@@ -54,27 +54,48 @@ def find_files(source: str, recursive: bool = False) -> dict[str, str]:
     """
     found = scan(source, recursive)
     check_some(source, found, "", recursive)
-    files, _ = keyed_files(found, key_maker(None, ""))
+    files, _ = keyed_files(found, key_maker(None, "", twins(found)))
     return dict(sorted(files.items()))
 
 
 def key_of(path: str) -> str:
     """Return the key of a relative path: `/`-separated, without an image suffix, NFC."""
+    return unicodedata.normalize("NFC", _spelling(path))
+
+
+def _spelling(path: str) -> str:
     stem, suffix = os.path.splitext(path)
-    if suffix.lower() not in SUFFIXES:
-        stem = path
-    return unicodedata.normalize("NFC", stem.replace(os.sep, "/"))
+    return (stem if suffix.lower() in SUFFIXES else path).replace(os.sep, "/")
 
 
-def check_key(key: str, where: str = "") -> str:
+def twins(found: Found) -> frozenset[str]:
+    """Return the keys of files whose names differ in nothing but how Unicode spells a letter.
+
+    Composed and decomposed letters are one key, so that macOS and Linux agree; where a folder
+    holds both, each keeps its own spelling as key.
+    """
+    spellings: dict[str, set[str]] = {}
+    for path in found.paths:
+        if not path.isascii():
+            spelling = _spelling(found.relative(path))
+            spellings.setdefault(unicodedata.normalize("NFC", spelling), set()).add(spelling)
+    return frozenset(key for key, several in spellings.items() if len(several) > 1)
+
+
+def check_key(key: str, where: str = "", *, typed: bool = True) -> str:
     """Return `key` when it stays below the output folder.
+
+    Args:
+        key: Of a pair.
+        where: Begins the error: file and line.
+        typed: Someone wrote it down, so it holds no control characters; names of files may.
 
     Raises:
         InputError: `pair.key`: empty, absolute, climbing with `..`, or with a control character.
     """
     parts = re.split(r"[/\\]" if os.sep == "\\" else "/", key)
     drive = os.path.splitdrive(key)[0]
-    unprintable = any(ord(letter) < 32 or ord(letter) == 127 for letter in key)
+    unprintable = typed and any(ord(letter) < 32 or ord(letter) == 127 for letter in key)
     if drive or unprintable or any(part in ("", ".", "..") for part in parts):
         raise InputError(
             f"{where}{key!r} cannot name an output: it would not stay inside OUT",
@@ -218,11 +239,23 @@ def check_some(source: str, found: Found, side: str, recursive: bool) -> None:
     )
 
 
-def key_maker(pair_regex: str | None, suffix: str) -> Callable[[str], str | None]:
-    """Return the function from relative path to key; None where the regex does not match."""
+def key_maker(
+    pair_regex: str | None, suffix: str, several: frozenset[str] = frozenset()
+) -> Callable[[str], str | None]:
+    """Return the function from relative path to key; None where the regex does not match.
+
+    Args:
+        pair_regex: As in `--pair-regex`.
+        suffix: Stripped from the end of keys.
+        several: Keys with several spellings, which files keep: see `twins`.
+    """
+
+    def spelled(name: str, text: str) -> str:
+        composed = unicodedata.normalize("NFC", text)
+        return text if composed != text and several and key_of(name) in several else composed
+
     if pair_regex is None:
-        suffix = unicodedata.normalize("NFC", suffix)
-        return lambda name: _strip(key_of(name), suffix)
+        return lambda name: _strip(spelled(name, _spelling(name)), spelled(name, suffix))
     try:
         pattern = re.compile(pair_regex)
     except re.error as error:
@@ -243,7 +276,7 @@ def key_maker(pair_regex: str | None, suffix: str) -> Callable[[str], str | None
         match = pattern.search(name.replace(os.sep, "/"))
         if match is None or not match[group]:
             return None
-        return check_key(unicodedata.normalize("NFC", match[group]))
+        return check_key(spelled(name, match[group]), typed=False)
 
     return key
 

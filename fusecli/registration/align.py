@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -124,7 +125,9 @@ class Alignment:
             files = sorted(p for p in self.stored.rglob("*") if p.suffix in (".json", ".npz"))
         total = hashlib.sha256()
         for file in files:
-            total.update(file.name.encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
+            total.update(
+                os.fsencode(file.name) + b"\0" + hashlib.sha256(file.read_bytes()).digest()
+            )
         return total.hexdigest()
 
     def _stored(self, key: str, fixed: Sequence[int], moving: Sequence[int]) -> Transform:

@@ -12,17 +12,16 @@ import numpy as np
 
 from fusecli import images, previews
 from fusecli.errors import InputError
-from fusecli.fusion.pair import note_pages
-from fusecli.images import Picture
+from fusecli.images import Picture, tiff
 from fusecli.registration.align import (
     AlignedReport,
     Alignment,
     as_transform,
     luma_of,
     note_transform,
-    untouched,
 )
-from fusecli.registration.move import Resampling, metadata_of, move_picture
+from fusecli.registration.move import Resampling, metadata_of
+from fusecli.registration.pair import RegisteredPair, register_pictures
 from fusecli.registration.rig import Rig
 from fusecli.registration.transform import Transform
 from fusecli.report import Outcome, Reporter, RunReport, Stopwatch
@@ -78,16 +77,10 @@ class RegisterPair:
         watch, outcome = Stopwatch(), Outcome(job.key, out=job.out)
         with watch("read"):
             fixed, moving = read_sides(job, self.rules.fixed)
-            note_pages(outcome, fixed, moving)
-            fixed_luma, moving_luma = luma_of(fixed), luma_of(moving)
+            outcome.notes |= tiff.page_notes(fixed, moving)
         with watch("run"):
-            transform = self.alignment.of(job.key, fixed_luma, moving_luma)
-            if untouched(transform):
-                moved, covered = moving, np.ones(fixed_luma.shape, bool)
-            else:
-                moved, covered = move_picture(
-                    moving, transform.displacement(), self.rules.resampling
-                )
+            found = register_pictures(fixed, moving, self.alignment, self.rules.resampling, job.key)
+            moved = found.moved
         with watch("write"):
             metadata = None
             if self.rules.metadata == "keep":
@@ -99,14 +92,14 @@ class RegisterPair:
                 metadata=metadata,
                 quality=self.rules.quality,
             )
-            files = self._beside(job, transform, fixed_luma, moved.pixels, covered)
+            files = self._beside(job, found)
             outcome.parts = stage([*files, (job.out, data)])
         outcome.ms = watch.ms
         outcome.record = {
             "shape": list(moved.pixels.shape),
             "dtype": str(moved.pixels.dtype),
         }
-        note_transform(transform, outcome)
+        note_transform(found.transform, outcome)
         return outcome
 
     def files(self, job: Job) -> Iterator[str]:
@@ -126,25 +119,18 @@ class RegisterPair:
             return Path(job.out).with_suffix(".json")
         return self.out / "transforms" / f"{job.key}.json"
 
-    def _beside(
-        self,
-        job: Job,
-        transform: Transform,
-        fixed: np.ndarray,
-        pixels: np.ndarray,
-        covered: np.ndarray,
-    ) -> list[tuple[str, bytes]]:
+    def _beside(self, job: Job, found: RegisteredPair) -> list[tuple[str, bytes]]:
         """Return the files besides the image."""
         if job.out == "-":
             return []
-        files = transform.files(self._transform_path(job), self.rules.save_field)
+        files = found.transform.files(self._transform_path(job), self.rules.save_field)
         if self.out is None:
             return files
         if self.rules.save_mask:
-            mask = images.encode(covered.astype(np.uint8) * 255, format="png")
+            mask = images.encode(found.covered.astype(np.uint8) * 255, format="png")
             files.append((str(self.out / ".mask" / f"{job.key}.png"), mask))
         if self.rules.preview != "none":
-            picture = preview(self.rules.preview, fixed, pixels, covered, transform)
+            picture = preview(self.rules.preview, found)
             data = images.encode(picture, format="png")
             files.append((str(self.out / ".preview" / f"{job.key}.png"), data))
         return files
@@ -234,27 +220,19 @@ def read_sides(job: Job, fixed: Side) -> tuple[Picture, Picture]:
     return images.read(paths[0]), images.read(paths[1])
 
 
-def preview(
-    kind: Preview,
-    fixed: np.ndarray,
-    pixels: np.ndarray,
-    covered: np.ndarray,
-    transform: Transform,
-) -> np.ndarray:
+def preview(kind: Preview, found: RegisteredPair) -> np.ndarray:
     """Return a picture of a registration, (H, W, 3) uint8.
 
     Args:
         kind: `checker`, `overlay` or `field`.
-        fixed: Luma in 0..1.
-        pixels: The moved image as it is stored.
-        covered: Where it has data.
-        transform: What moved it.
+        found: The pair, registered.
     """
     if kind == "field":
-        return previews.wheel(transform.displacement()[0].permute(1, 2, 0).numpy())
-    unit = images.luma(images.to_unit(pixels, images.limits(pixels, "p0.5:p99.5", ~covered)))
+        return previews.wheel(found.transform.displacement()[0].permute(1, 2, 0).numpy())
+    pixels = found.moved.pixels
+    unit = images.luma(images.to_unit(pixels, images.limits(pixels, "p0.5:p99.5", ~found.covered)))
     draw = previews.checker if kind == "checker" else previews.overlay
-    return draw(stretched(fixed), unit, covered)
+    return draw(stretched(found.fixed), unit, found.covered)
 
 
 def stretched(luma: np.ndarray) -> np.ndarray:

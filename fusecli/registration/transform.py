@@ -19,6 +19,7 @@ from torch import Tensor
 
 from fusecli.errors import InputError
 from fusecli.fields import Matrix, check_matrix, folds, grid_scaling, matrix_field
+from fusecli.text import as_json
 
 SCHEMA = "fusecli/transform/1"
 COORDINATES = "pixel centres, origin top-left, x right, y down"
@@ -107,7 +108,7 @@ class Transform:
         if save_field == "tiff":
             files.append((str(path.with_name(path.stem + ".tif")), tiff(self._grid())))
         name = named.name if named is not None and self.field is not None else None
-        text = json.dumps(self.document(name), ensure_ascii=False, allow_nan=False) + "\n"
+        text = as_json(self.document(name), allow_nan=False) + "\n"
         return [*files, (str(path), text.encode())]
 
     def _grid(self) -> Field:

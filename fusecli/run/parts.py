@@ -66,7 +66,7 @@ class Shard:
         """Return whether an item belongs to this part."""
         if self.count == 1:
             return True
-        digest = hashlib.blake2b(key.encode(), digest_size=8).digest()
+        digest = hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8).digest()
         return int.from_bytes(digest, "big") % self.count == self.index - 1
 
     def __str__(self) -> str:

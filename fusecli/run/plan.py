@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import itertools
 import os
 import string
@@ -30,6 +31,12 @@ HOLDS = {
     "webp": ("uint8",),
     "npy": ("uint8", "uint16", "float32"),
 }
+# What people ask for and do not get; a folder called `run.v2` is none of these.
+OTHER_FILES = (
+    ".bmp", ".gif", ".pgm", ".ppm", ".pfm", ".jp2", ".j2k", ".jxl", ".heic", ".heif", ".avif",
+    ".exr", ".hdr", ".dng", ".raw", ".npz", ".mat", ".h5", ".pdf", ".svg", ".zip", ".seq", ".csq",
+    ".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv",
+)  # fmt: skip
 FIELDS = ("key", "stem", "parent", "model", "index")
 EXAMPLE = "as in --name '{key}_{model}'"
 
@@ -108,6 +115,8 @@ class Target:
             raise UsageError(
                 "-o - needs to know the file type", code="out.format", hint="add --format png"
             )
+        if suffix not in FORMATS and not Path(self.out).is_dir():
+            _check_folder(self.out, suffix)
         format = self.format
         if suffix in FORMATS:
             if format not in ("auto", FORMATS[suffix]):
@@ -135,6 +144,18 @@ class Target:
         if self.dtype == "auto":
             tiff = tiff or _holds_floats(pair.vis if self.typed == "vis" else pair.ir)
         return "tiff" if tiff else "png"
+
+
+def _check_folder(out: str, suffix: str) -> None:
+    """Refuse a folder that would bear the name of a file that nobody writes."""
+    near = difflib.get_close_matches(suffix, FORMATS, n=1, cutoff=0.75)
+    if not near and suffix not in OTHER_FILES:
+        return
+    raise UsageError(
+        f"--out {out} looks like a file, but {suffix} files are not written",
+        code="out.format",
+        hint=f"files: {' '.join(FORMATS)}; for a folder of this name write {out}/",
+    )
 
 
 def _suffix(path: str) -> str:
@@ -173,7 +194,9 @@ def _check_template(name: str) -> None:
 
 def _check_inside(stem: str, key: str) -> None:
     parts = stem.split("/")
-    if not parts[0] or not parts[-1] or ".." in parts or ":" in parts[0]:
+    # Windows alone takes a colon for a drive or a stream; elsewhere times stand in names
+    colon = os.sep == "\\" and ":" in stem
+    if not parts[0] or not parts[-1] or ".." in parts or colon:
         raise InputError(
             f"the result of '{key}' would be written outside the output folder: {stem}",
             code="out.outside",

@@ -24,6 +24,7 @@ from fusecli.errors import InputError
 from fusecli.report import Outcome, relative
 from fusecli.run import outputs
 from fusecli.run.parts import Shard
+from fusecli.text import as_json
 from fusecli.writing import refused
 
 SCHEMA = "fusecli/manifest/1"
@@ -333,7 +334,8 @@ class Manifest:
                 outcome = Outcome(job.key, "failed", error=refused(job.out, error))
                 line["status"] = "failed"
         if outcome.error is not None:
-            problem = {"code": outcome.error.code, "message": outcome.error.message}
+            why = outcome.error
+            problem = {"code": why.code, "message": why.message, "hint": why.hint}
             line |= {"fp": self.fp, "error": problem}
         elif out in self.record.known and self.record.known[out].ours:
             return outcome  # skipped, and this shard's own record says why
@@ -345,7 +347,7 @@ class Manifest:
         return Path(os.path.relpath(out, self.record.out)).as_posix()
 
     def _append(self, line: Mapping[str, Any]) -> None:
-        data = json.dumps(line, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+        data = as_json(line, separators=(",", ":")).encode() + b"\n"
         os.lseek(self._file, self._end, os.SEEK_SET)
         written = 0
         try:

@@ -46,9 +46,10 @@ class Stop:
 
 
 @contextmanager
-def graceful_stop() -> Iterator[Stop]:
+def graceful_stop(told: Callable[[], None] = lambda: None) -> Iterator[Stop]:
     """Turn the first SIGINT or SIGTERM into a request to stop; the second leaves at once.
 
+    `told` is called at the first: whoever pressed a key wants to see that it was heard.
     Signals reach the main thread only; elsewhere (a notebook's worker) nothing is installed.
     """
     stop = Stop()
@@ -57,6 +58,7 @@ def graceful_stop() -> Iterator[Stop]:
         if stop.signal is not None:
             os._exit(128 + number)
         stop.requested, stop.signal = True, number
+        told()
 
     if threading.current_thread() is not threading.main_thread():
         yield stop
@@ -106,7 +108,10 @@ def run(
         items, work, settle = manifest.tasks(items), manifest.careful(work), manifest.settle
 
     detailed = reporter.verbose > 1
-    with graceful_stop() as stop, reporter.progress(report.command, total) as progress:
+    with (
+        graceful_stop(reporter.stopping) as stop,
+        reporter.progress(report.command, total) as progress,
+    ):
 
         def until_stopped() -> Iterator[Item]:
             nonlocal taken

@@ -27,6 +27,7 @@ from torch import nn
 from fusecli import __version__, checkpoint
 from fusecli.errors import InputError, MissingError, UsageError
 from fusecli.images import encode, from_unit, write_atomic
+from fusecli.text import as_json
 from fusecli.training.recipe import TrainOptions
 
 CONTENTS = ("config.toml", "metrics.jsonl", "samples", "last.safetensors", "best.safetensors",
@@ -71,7 +72,7 @@ class RunFolder:
 
     def write_text(self, name: str, text: str) -> None:
         """Write a small file."""
-        write_atomic(str(self.path / name), text.encode())
+        write_atomic(str(self.path / name), text.encode("utf-8", "backslashreplace"))
 
     def log(self, record: Mapping[str, Any]) -> None:
         """Add a line to `metrics.jsonl`."""
@@ -218,8 +219,8 @@ def _value(value: Any) -> str:
     if isinstance(value, list | tuple):
         return "[" + ", ".join(_value(item) for item in value) + "]"
     if isinstance(value, bool | int | float | str):
-        return json.dumps(value, ensure_ascii=False)  # one notation for both languages
-    return json.dumps(str(value), ensure_ascii=False)
+        return as_json(value)  # one notation for both languages
+    return as_json(str(value))
 
 
 def card(options: TrainOptions, facts: Mapping[str, str], pairs: int) -> str:

@@ -47,7 +47,7 @@ class Warp(NamedTuple):
 
 def seeded(seed: int, key: str, variant: int = 0) -> Generator:
     """Return the generator of one item, which depends on these three alone."""
-    digest = hashlib.sha256(f"{seed}\0{key}\0{variant}".encode()).digest()
+    digest = hashlib.sha256(f"{seed}\0{key}\0{variant}".encode("utf-8", "surrogatepass")).digest()
     return Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 

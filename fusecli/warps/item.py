@@ -354,7 +354,7 @@ def write_index(folder: Path, keys: Iterable[str]) -> None:
     rows: list[dict[str, Any]] = []
     for key in keys:
         path = folder / f"{key}.json"
-        if path.is_file():
+        if os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises where a name is too long
             document = json.loads(path.read_bytes())
             matrix = document["matrix"]
             cells = {} if matrix is None else {
@@ -368,4 +368,6 @@ def write_index(folder: Path, keys: Iterable[str]) -> None:
     table = csv.DictWriter(text, columns, restval="", lineterminator="\n")
     table.writeheader()
     table.writerows(rows)
-    writing.write_atomic(str(folder / "index.csv"), text.getvalue().encode())
+    writing.write_atomic(
+        str(folder / "index.csv"), text.getvalue().encode("utf-8", "surrogateescape")
+    )
