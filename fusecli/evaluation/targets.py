@@ -12,6 +12,7 @@ import numpy as np
 from fusecli.evaluation.plots import Shot
 from fusecli.evaluation.scoring import Scores
 from fusecli.metrics.targets import Box
+from fusecli.text import visible
 
 WORST = 10
 SIDE = 240  # pixels of an enlarged target
@@ -76,7 +77,7 @@ def html(every: Sequence[Row], limit: int) -> str:
     heads = "".join(f"<th>{name}</th>" for name in COLUMNS)
     body = []
     for row in every[:limit]:
-        names = "".join(f"<th>{escape(text)}</th>" for text in row[:3])
+        names = "".join(f"<th>{escape(visible(text))}</th>" for text in row[:3])
         sides = "".join(f"<td>{side}</td>" for side in row[3:7])
         values = "".join(f"<td>{value:.3f}</td>" for value in row[7:])
         body.append(f"<tr>{names}{sides}{values}</tr>")
