@@ -98,7 +98,8 @@ def serve(name: str, precision: str, given: argparse.Namespace) -> None:
 
     from benchmarks.timing import interleaved
     from fusecli import checkpoint
-    from fusecli.fusion.network import Fuser, Tiling
+    from fusecli.fusion import Tiling
+    from fusecli.fusion.network import Fuser
 
     known = {entry.model for entry in checkpoint.entries()}
     loaded = checkpoint.load(name, None if name in known else "random")

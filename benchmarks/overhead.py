@@ -69,7 +69,7 @@ def whole_run(folder: Path, model: str, weights: str) -> None:
     """Run the command, and print CPU ms per pair and memory on the way."""
     from fusecli import cli
     from fusecli.fusion import run as running
-    from fusecli.report import RunReport
+    from fusecli.outcome import RunReport
 
     marks: dict[str, float] = {}
     add, init = RunReport.add, running.FusingRun.__init__

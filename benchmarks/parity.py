@@ -33,7 +33,8 @@ from benchmarks.quality import read_set
 from benchmarks.timing import table
 from fusecli import checkpoint
 from fusecli.checkpoint import Loaded
-from fusecli.fusion.network import Fuser, Tiling, pad_to, stretch
+from fusecli.fusion import Tiling
+from fusecli.fusion.network import Fuser, pad_to, stretch
 from fusecli.fusion.pair import Sides, fit
 from fusecli.fusion.preparation import against_bf16
 from fusecli.runtime import DTYPES, Runtime

@@ -26,7 +26,10 @@ ABOUT = {  # where it was published, and what to know before choosing it
         "ReCoNet with its register, ECCV 2022",
         "moves the visible image, then fuses",
     ),
-    "rfvif": ("RFVIF, Information Fusion 2023", "bears shifts of 8 px; tiles in 4 passes"),
+    "rfvif": (
+        "RFVIF, Information Fusion 2023",
+        "hardly shows small warm targets; tiles in 4 passes",
+    ),
     "smfnet": ("SMFNet, arXiv 2024", "attention over the whole image: tiles in 12 passes"),
     "mfeif": ("MFEIF, IEEE TCSVT 2022", "treats both images alike"),
     "rfn-nest": ("RFN-Nest, Information Fusion 2021", "nested auto-encoder; four scales"),

@@ -11,11 +11,16 @@ What each function takes is described in `fusecli.api`.
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from fusecli.version import __version__
+
 __all__ = ["__version__", "evaluate", "fuse", "register"]
 
 if TYPE_CHECKING:
     from fusecli.api import evaluate, fuse, register
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 def __getattr__(name: str) -> Any:

@@ -9,44 +9,81 @@ Errors are those of `fusecli.errors`; each has a `message`, a stable `code` and 
 
 from __future__ import annotations
 
+import functools
+import inspect
 import os
 import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, BinaryIO, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from fusecli import checkpoint, images, models
-from fusecli.errors import UsageError
+from fusecli.errors import InputError, UsageError
 from fusecli.evaluation.scoring import Rules, Scorer
+from fusecli.fusion import Choices, Chroma, Fit, Tone
 from fusecli.fusion.network import Fuser
-from fusecli.fusion.pair import Rules as Choices
 from fusecli.fusion.pair import fuse_pictures
 from fusecli.fusion.preparation import against_bf16
 from fusecli.fusion.workers import FuseHere
 from fusecli.images import Picture
 from fusecli.metrics import select
-from fusecli.registration import METHODS, check_combination, check_method, check_weights
+from fusecli.options import DType, OnReject, Side
+from fusecli.registration import (
+    METHODS,
+    Border,
+    Interpolation,
+    Resampling,
+    check_combination,
+    check_method,
+    check_weights,
+)
 from fusecli.registration.align import Alignment
 from fusecli.registration.learned import LearnedRegister
-from fusecli.registration.move import Resampling
-from fusecli.registration.pair import register_pictures
+from fusecli.registration.pair import alignment_by, register_pictures
 from fusecli.registration.transform import Transform
 from fusecli.runtime import Precision, Runtime
 
 __all__ = ["Image", "Registered", "evaluate", "fuse", "register"]
 
-Image = str | os.PathLike[str] | ArrayLike
-"""A file, or (H, W) grey or (H, W, 3) RGB pixels: uint8, uint16 or float.
+Image = str | os.PathLike[str] | bytes | bytearray | BinaryIO | ArrayLike
+"""A file, its bytes or an open one such as BytesIO, or pixels: (H, W) grey or (H, W, 3) RGB in
+uint8, uint16 or float.
 
 A fourth channel is opacity, and left out. Whatever NumPy can make an array of will do: a Pillow
 image, a CPU tensor of that shape.
 """
 
+Function = TypeVar("Function", bound=Callable[..., Any])
 
+
+def _chosen(function: Function) -> Function:
+    """Refuse a word that is not one of those in the signature of a function."""
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def checked(*arguments: Any, **named: Any) -> Any:
+        given = signature.bind(*arguments, **named).arguments
+        for name, kind in get_type_hints(function).items():
+            if get_origin(kind) is not Literal or name not in given:
+                continue
+            words = get_args(kind)
+            if given[name] not in words:
+                raise UsageError(
+                    f"{name}={given[name]!r} is not one of {', '.join(words)}",
+                    code="usage.arguments",
+                    hint=f"leave it out for {signature.parameters[name].default!r}",
+                )
+        return function(*arguments, **named)
+
+    return checked  # type: ignore[return-value]
+
+
+@_chosen
 def fuse(
     ir: Image,
     vis: Image,
@@ -55,13 +92,13 @@ def fuse(
     weights: str | os.PathLike[str] | None = None,
     ir_range: str = "auto",
     vis_range: str = "auto",
-    out_dtype: Literal["auto", "uint8", "uint16", "float32"] = "auto",
-    tone: Literal["model", "clip", "stretch"] = "model",
-    chroma: Literal["auto", "keep", "drop"] = "auto",
-    fit: Literal["error", "ir-to-vis", "vis-to-ir"] = "error",
+    out_dtype: DType = "auto",
+    tone: Tone = "model",
+    chroma: Chroma = "auto",
+    fit: Fit = "error",
     align: str | os.PathLike[str] | Transform = "none",
     align_weights: str | os.PathLike[str] | None = None,
-    on_reject: Literal["identity", "fail"] = "identity",
+    on_reject: OnReject = "identity",
     ir_luma: bool = False,
     device: str = "auto",
     precision: Precision = "fp32",
@@ -119,7 +156,7 @@ def fuse(
     network = FuseHere(_network(model, weights, tone, device, precision, seed))
     fused = fuse_pictures(*pictures, choices, network, alignment)
     if fused.transform is not None and not fused.transform.accepted:
-        warnings.warn("the pair was not registered and is fused as it is", stacklevel=2)
+        warnings.warn("the pair was not registered and is fused as it is", stacklevel=3)
     return fused.pixels
 
 
@@ -139,19 +176,20 @@ class Registered:
     transform: Transform
 
 
+@_chosen
 def register(
     ir: Image,
     vis: Image,
     *,
-    fixed: Literal["vis", "ir"] = "vis",
+    fixed: Side = "vis",
     method: str = "auto",
     weights: str | os.PathLike[str] | None = None,
     transform: str = "auto",
     max_side: int = 1024,
     min_gain: float = 0.0,
-    on_reject: Literal["fail", "identity"] = "fail",
-    interpolation: Literal["nearest", "linear", "cubic"] = "linear",
-    border: Literal["constant", "replicate", "reflect"] = "constant",
+    on_reject: OnReject = "fail",
+    interpolation: Interpolation = "linear",
+    border: Border = "constant",
     fill: float = 0.0,
 ) -> Registered:
     """Return one image moved onto the other: what `fusecli register` would write.
@@ -198,11 +236,12 @@ def register(
     return Registered(image, found.covered, found.transform)
 
 
+@_chosen
 def evaluate(
     ir: Image,
     vis: Image,
     fused: Image,
-    metrics: str = "standard",
+    metrics: str | Sequence[str] = "standard",
     *,
     reference: Image | None = None,
     ir_range: str = "auto",
@@ -216,7 +255,8 @@ def evaluate(
         ir: Infrared.
         vis: Visible.
         fused: What a method made of them; of the same size.
-        metrics: Names, names with a convention and groups, as in `--metrics`: `standard,mi:nats`.
+        metrics: Names, names with a convention and groups, as in `--metrics`: `standard,mi:nats`,
+            or a list of them.
         reference: Ground truth, for `:reference` metrics.
         ir_range: Which values of `ir` become grey levels 0 and 255: `auto`, `dtype`, `LO:HI` or
             `pLO:pHI`.
@@ -234,7 +274,8 @@ def evaluate(
     given = {"ir": ir, "vis": vis, "fused": fused}
     if reference is not None:
         given["reference"] = reference
-    specs = select(metrics, given)
+    names = metrics if isinstance(metrics, str) else ",".join(metrics)
+    specs = select(names, given)
     place = Runtime.resolve(device, "fp32", "1").devices[0]
     scorer = Scorer(("fused",), specs, Rules(ir_range, vis_range, compute), place)
     pictures = {name: _picture(image, name) for name, image in given.items()}
@@ -247,7 +288,7 @@ def evaluate(
 def _alignment(
     align: str | os.PathLike[str] | Transform,
     weights: str | os.PathLike[str] | None,
-    on_reject: Literal["identity", "fail"],
+    on_reject: OnReject,
 ) -> Alignment | None:
     """Return how the infrared image is brought onto the visible one; None for `none`.
 
@@ -261,12 +302,9 @@ def _alignment(
         return None
     name = os.fspath(align)
     check_weights(name, weights is not None, "align_weights")
-    if name in METHODS:
-        learned = LearnedRegister.of(_name(weights))
-        return Alignment(name, on_reject=on_reject, learned=learned)
-    if not Path(name).is_file():
+    if name not in METHODS and not Path(name).is_file():
         check_method(name)
-    return Alignment(stored=Path(name), on_reject=on_reject)
+    return alignment_by(name, _name(weights), on_reject)
 
 
 def _name(weights: str | os.PathLike[str] | None) -> str | None:
@@ -276,7 +314,20 @@ def _name(weights: str | os.PathLike[str] | None) -> str | None:
 def _picture(image: Image, name: str) -> Picture:
     if isinstance(image, str | os.PathLike):
         return images.read(os.fspath(image))
-    return images.from_array(np.asarray(image), name)
+    if isinstance(image, bytes | bytearray):
+        return images.decode(bytes(image), name)
+    read = getattr(image, "read", None)
+    if callable(read):
+        return images.decode(read(), name)
+    try:
+        values = np.asarray(image)
+    except (TypeError, ValueError, RuntimeError) as error:  # a tensor that needs a gradient, bf16
+        raise InputError(
+            f"cannot use {name}: {error}",
+            code="read.array",
+            hint="give numbers that NumPy knows; of a tensor, tensor.detach().float().cpu()",
+        ) from None
+    return images.from_array(values, name)
 
 
 def _network(

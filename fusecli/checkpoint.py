@@ -22,10 +22,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as encode_tensors
 from torch import Tensor, nn
 
-from fusecli import __version__
 from fusecli.errors import MissingError
 from fusecli.images import write_atomic
 from fusecli.models import ModelSpec, find, parse_options
+from fusecli.version import __version__
 
 MANIFEST = "manifest.json"
 PICKLES = (".pt", ".pth", ".ckpt", ".bin", ".pkl", ".model")

@@ -8,11 +8,12 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from fusecli import __version__, packages
+from fusecli import packages
 from fusecli.commands import doctor, eval, export, fuse, models, register, train, warp
 from fusecli.commands.help import Command, Group
 from fusecli.commands.usage import usage_error
 from fusecli.errors import FusecliError
+from fusecli.version import __version__
 
 app = typer.Typer(
     name="fusecli",

@@ -19,8 +19,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from fusecli import __version__, packages
+from fusecli import packages
 from fusecli.errors import FusecliError, MissingError
+from fusecli.version import __version__
 
 State = Literal["ok", "note", "warning", "missing", "broken"]
 PYTHONS = ((3, 11), (3, 13))

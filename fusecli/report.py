@@ -1,7 +1,8 @@
 """What a run tells the user: progress while it works, a summary, errors, and one JSON document.
 
 Standard output is data, standard error is talk: everything drawn here goes to stderr except the
-documents of `--json` and the paths of `--print`.
+documents of `--json` and the paths of `--print`. Progress is a bar, lines for logs, JSON lines, or
+nothing.
 """
 
 from __future__ import annotations
@@ -9,153 +10,175 @@ from __future__ import annotations
 import os
 import sys
 import time
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Any, Literal, Self
+from typing import Any, Literal, Protocol, Self
 
-from fusecli import __version__
-from fusecli.errors import FusecliError
-from fusecli.progress import (
-    BarProgress,
-    JsonlProgress,
-    PlainProgress,
-    Progress,
-    ProgressMode,
-    SilentProgress,
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
 )
+from rich.progress import Progress as RichProgress
+from rich.text import Text
+
+from fusecli.errors import FusecliError
+from fusecli.outcome import Outcome, RunReport
 from fusecli.text import as_json, markup, talk, write_path
+from fusecli.version import __version__
 
 EXAMPLES = 3  # failures of each code shown on the terminal
-JSON_FAILURES = 100  # failures in the JSON document; the manifest has all
+HEARTBEAT = 30.0  # seconds between two lines of plain progress
+
+ProgressMode = Literal["auto", "bar", "plain", "jsonl", "none"]
 
 
-@dataclass(slots=True)
-class Outcome:
-    """What became of one item.
-
-    Args:
-        key: The item's key.
-        status: `done`, `skipped` (already up to date) or `failed`.
-        out: Path of the file written.
-        error: Why it failed.
-        ms: Milliseconds spent, by name: `read`, `run`, `write`.
-        notes: Code to message of warnings that the run collects and counts.
-        record: Further JSON-ready values for the manifest.
-        parts: Finished files that still wait for their final names, and these names.
-    """
-
-    key: str
-    status: Literal["done", "skipped", "failed"] = "done"
-    out: str | None = None
-    error: FusecliError | None = None
-    ms: dict[str, float] = field(default_factory=dict)
-    notes: dict[str, str] = field(default_factory=dict)
-    record: dict[str, Any] = field(default_factory=dict)
-    parts: list[tuple[str, str]] = field(default_factory=list)
+def duration(seconds: float) -> str:
+    """Return seconds as `19m40s`."""
+    whole = int(seconds)
+    hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
+    if hours:
+        return f"{hours}h{minutes:02d}m"
+    return f"{minutes}m{rest:02d}s" if minutes else f"{rest}s"
 
 
-@dataclass(slots=True)
-class Kind:
-    """Failures of one code, told together.
+class Progress(Protocol):
+    """Shown while a command works. A context manager; `item` is called from one thread."""
 
-    Args:
-        hint: Of the first.
-        count: How many there are.
-    """
+    def __enter__(self) -> Self:
+        """Start."""
+        ...
 
-    hint: str | None
-    count: int = 0
+    def __exit__(self, *exc: object) -> None:
+        """End, whatever happened."""
+        ...
+
+    def item(self, outcome: Outcome) -> None:
+        """Count one item."""
+        ...
 
 
-@dataclass
-class RunReport:
-    """The result of one command over many items; also the `fusecli/run/1` document."""
+class SilentProgress:
+    """Nothing at all: `--progress none`, `-q`."""
 
-    command: str
-    verb: str
-    out: str
-    found: int = 0
-    done: int = 0
-    skipped: int = 0
-    failed: int = 0
-    failures: list[dict[str, Any]] = field(default_factory=list)
-    kinds: dict[str, Kind] = field(default_factory=dict)
-    notes: dict[str, tuple[int, str]] = field(default_factory=dict)
-    seconds: float = 0.0
-    ms: dict[str, float] = field(default_factory=dict)
-    signal: int | None = None
-    extra: dict[str, Any] = field(default_factory=dict)
-    started: str = field(default_factory=lambda: datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
+    def __enter__(self) -> Self:
+        return self
 
-    def add(self, outcome: Outcome) -> None:
-        """Count one outcome; keep the first failures, and the times of what was done."""
-        setattr(self, outcome.status, getattr(self, outcome.status) + 1)
-        if (error := outcome.error) is not None:
-            kind = self.kinds.setdefault(error.code, Kind(error.hint))
-            kind.count += 1
-            # the first of each code is kept, however late it comes: it is what the user sees
-            if len(self.failures) < JSON_FAILURES or kind.count == 1:
-                failure = {"key": outcome.key, "code": error.code, "message": error.message}
-                self.failures.append({**failure, "hint": error.hint})
-        for name, value in outcome.ms.items():
-            self.ms[name] = self.ms.get(name, 0.0) + value
-        for code, message in outcome.notes.items():
-            count, first = self.notes.get(code, (0, message))
-            self.notes[code] = (count + 1, first)
+    def __exit__(self, *exc: object) -> None:
+        pass
 
-    @property
-    def exit_code(self) -> int:
-        """0 all done, 3 some items failed, 4 all failed, 128 + signal when interrupted."""
-        if self.signal is not None:
-            return 128 + self.signal
-        if not self.failed:
-            return 0
-        return 3 if self.done or self.skipped else 4
+    def item(self, outcome: Outcome) -> None:
+        """Ignore the item."""
 
-    @property
-    def warnings(self) -> list[dict[str, str]]:
-        """Warnings collected from the items, each once with its count."""
-        return [
-            {"code": code, "message": message if count == 1 else f"{message} ({count} items)"}
-            for code, (count, message) in sorted(self.notes.items())
-        ]
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return the document that `--json` prints."""
-        document: dict[str, Any] = {
-            "schema": "fusecli/run/1",
-            "command": self.command,
-            "version": __version__,
-            "ok": self.exit_code == 0,
-            "exit_code": self.exit_code,
-            "started": self.started,
-            "elapsed_s": round(self.seconds, 3),
-            "counts": {
-                "found": self.found,
-                "done": self.done,
-                "skipped": self.skipped,
-                "failed": self.failed,
-            },
-            "out": self.out,
-            "rate": {
-                "items_per_s": round(self.done / self.seconds, 3) if self.seconds else 0.0,
-                **{f"{name}_s": round(value / 1000, 3) for name, value in self.ms.items()},
-            },
-            "failures": sorted(self.failures, key=lambda failure: failure["key"]),
-            "failed_by_code": {code: kind.count for code, kind in sorted(self.kinds.items())},
-            "warnings": self.warnings,
-        }
-        return document | self.extra
+class PlainProgress(SilentProgress):
+    """A line at the start, one every 30 s, one at the end: for logs."""
 
-    def summary(self) -> str:
-        """Return the closing line."""
-        counts = f"{self.verb} {self.done}, skipped {self.skipped}, failed {self.failed}"
-        line = f"{counts} in {self.seconds:.1f} s -> {self.out}"
-        if self.signal is None:
-            return line
-        left = self.found - self.done - self.skipped - self.failed
-        further = "; the same command with --resume does them" if self.extra.get("manifest") else ""
-        return f"stopped, {left} of {self.found} left{further}: {line}"
+    def __init__(self, command: str, total: int | None) -> None:
+        self.command, self.total = command, total
+        self.count = self.failed = 0
+        self.start = self.last = time.monotonic()
+
+    def __enter__(self) -> Self:
+        print(f"{self.command} 0/{self._total()}", file=sys.stderr, flush=True)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._line()
+
+    def item(self, outcome: Outcome) -> None:
+        """Count one item, and say so when half a minute has passed."""
+        self.count += 1
+        self.failed += outcome.status == "failed"
+        if time.monotonic() - self.last >= HEARTBEAT:
+            self._line()
+
+    def _total(self) -> str:
+        return "?" if self.total is None else str(self.total)
+
+    def _line(self) -> None:
+        self.last = time.monotonic()
+        rate = self.count / max(self.last - self.start, 1e-9)
+        line = f"{self.command} {self.count}/{self._total()}"
+        if self.total:
+            line += f" {100 * self.count / self.total:.1f}%"
+        line += f" {rate:.1f} it/s {self.failed} failed"
+        if self.total and rate and self.count < self.total:
+            line += f" ETA {duration((self.total - self.count) / rate)}"
+        print(line, file=sys.stderr, flush=True)
+
+
+class JsonlProgress(SilentProgress):
+    """One JSON object a line on stderr, for programs that watch a run."""
+
+    def __init__(self, command: str, total: int | None) -> None:
+        self.command, self.total = command, total
+        self.count = self.failed = 0
+
+    def __enter__(self) -> Self:
+        self._event("start", command=self.command, total=self.total)
+        return self
+
+    def item(self, outcome: Outcome) -> None:
+        """Report one item, then the counts so far."""
+        self.count += 1
+        self.failed += outcome.status == "failed"
+        error = outcome.error.as_dict() if outcome.error else None
+        self._event("item", key=outcome.key, status=outcome.status, out=outcome.out, error=error)
+        self._event("progress", count=self.count, total=self.total, failed=self.failed)
+
+    def _event(self, event: str, **values: Any) -> None:
+        line = as_json({"v": 1, "event": event, **values})
+        print(line, file=sys.stderr, flush=True)
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:.1f} items/s" if speed else "first item", style="dim")
+
+
+class BarProgress(SilentProgress):
+    """A Rich bar with count, rate, failures and the time left."""
+
+    def __init__(self, command: str, total: int | None, console: Console) -> None:
+        self.bar = RichProgress(
+            SpinnerColumn(style="cyan"),
+            TextColumn("[bold]{task.description}"),
+            # Rich's own colours are those of errors
+            BarColumn(None, complete_style="cyan", finished_style="green", pulse_style="cyan"),
+            MofNCompleteColumn(),
+            _Rate(),
+            TextColumn("{task.fields[failed]}"),
+            TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+            console=console,
+            transient=True,
+        )
+        self.failed = 0
+        self.told: set[str] = set()
+        self.task: TaskID = self.bar.add_task(command, total=total, failed="")
+
+    def __enter__(self) -> Self:
+        self.bar.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.bar.stop()
+
+    def item(self, outcome: Outcome) -> None:
+        """Advance the bar; the first failure of each kind is also printed above it."""
+        if outcome.error is not None:
+            self.failed += 1
+        if outcome.error is not None and outcome.error.code not in self.told:
+            self.told.add(outcome.error.code)
+            message = f"[red]failed[/] {markup(outcome.key)}: {markup(outcome.error.message)}"
+            self.bar.console.print(message, highlight=False)
+        note = f"[red]{self.failed} failed[/]" if self.failed else ""
+        self.bar.update(self.task, advance=1, failed=note)
 
 
 class Reporter:
@@ -308,25 +331,3 @@ def relative(path: str | os.PathLike[str]) -> str:
     except ValueError:  # another drive on Windows
         return text
     return short if len(short) < len(text) else text
-
-
-class Stopwatch:
-    """Milliseconds of the parts of one item's work: `with watch("read"): ...`."""
-
-    def __init__(self) -> None:
-        self.ms: dict[str, float] = {}
-        self._name = ""
-        self._start = 0.0
-
-    def __call__(self, name: str) -> Self:
-        """Name the next part."""
-        self._name = name
-        return self
-
-    def __enter__(self) -> Self:
-        self._start = time.perf_counter()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        spent = 1000 * (time.perf_counter() - self._start)
-        self.ms[self._name] = round(self.ms.get(self._name, 0.0) + spent, 3)

@@ -39,6 +39,7 @@ FUSE = [
     ("usage.arguments", 2, ["ir", *OUT], nothing),
     ("usage.arguments", 2, [*IN, *OUT, "--tone", "loud"], nothing),
     ("usage.pairs", 2, [*IN, *OUT, "--pairs", "list.csv"], nothing),
+    ("usage.pairs", 2, ["--pairs", "list.csv", *OUT, "--ir-suffix", "_ir"], nothing),
     ("usage.stdout", 2, [*IN, *OUT, "--print"], nothing),
     ("usage.resume", 2, [*IN, *OUT, "--resume", "--overwrite"], nothing),
     ("usage.resume", 2, [*IN, *OUT, "--resume", "--manifest", "none"], nothing),

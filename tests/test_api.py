@@ -1,13 +1,17 @@
 """The Python functions: what they take and return, and that they equal the commands."""
 
 import csv
+import io
 import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from runs import draw
 from runs import fuse as fuse_command
 
 import fusecli
@@ -240,3 +244,48 @@ def test_importing_the_package_is_light():
     check = "import sys, fusecli; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
     root = Path(fusecli.__file__).parents[1]
     assert subprocess.run([sys.executable, "-c", check], cwd=root).returncode == 0
+
+
+def test_the_package_shows_what_it_has() -> None:
+    assert {"fuse", "register", "evaluate"} <= set(dir(fusecli))
+
+
+def test_bytes_and_open_files_are_pictures(tmp_path: Path) -> None:
+    data = [
+        draw(tmp_path / "a.png").read_bytes(),
+        draw(tmp_path / "b.png", (24, 32, 3)).read_bytes(),
+    ]
+    whole = fusecli.fuse(tmp_path / "a.png", tmp_path / "b.png", weights="random")
+    assert np.array_equal(fusecli.fuse(*data, weights="random"), whole)
+    opened = fusecli.fuse(io.BytesIO(data[0]), io.BytesIO(data[1]), weights="random")
+    assert np.array_equal(opened, whole)
+    with pytest.raises(InputError) as caught:
+        fusecli.fuse(b"no picture", data[1], weights="random")
+    assert caught.value.code == "read.decode"
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"tone": "strech"}, {"chroma": "yes"}, {"out_dtype": "int32"}, {"precision": "fp8"}]
+)
+def test_words_that_are_no_choice_are_refused_with_the_choices(wrong: dict[str, Any]) -> None:
+    grey = np.zeros((16, 16), np.uint8)
+    ((name, value),) = wrong.items()
+    with pytest.raises(UsageError, match=f"{name}='{value}' is not one of") as caught:
+        fusecli.fuse(grey, grey, weights="random", **wrong)
+    assert "leave it out" in (caught.value.hint or "")
+
+
+def test_what_numpy_cannot_take_is_one_clear_error() -> None:
+    for tensor in (
+        torch.zeros(16, 16, requires_grad=True),
+        torch.zeros(16, 16, dtype=torch.bfloat16),
+    ):
+        with pytest.raises(InputError) as caught:
+            fusecli.evaluate(tensor, tensor, tensor)
+        assert "detach" in (caught.value.hint or "")
+
+
+def test_metrics_may_be_a_list(tmp_path: Path) -> None:
+    picture = draw(tmp_path / "a.png")
+    scores = fusecli.evaluate(picture, picture, picture, ["en", "sd"])
+    assert list(scores) == ["en:gray", "sd:gray"]

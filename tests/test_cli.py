@@ -315,7 +315,7 @@ def test_equal_failures_are_told_once_with_their_hint(folders, tmp_path: Path) -
 
 
 def test_a_run_that_was_stopped_says_what_is_left() -> None:
-    from fusecli.report import RunReport
+    from fusecli.outcome import RunReport
 
     report = RunReport("fuse", "fused", "out", found=9, done=2, signal=2)
     report.extra = {"manifest": "out/.fusecli/manifest.jsonl"}

@@ -22,6 +22,7 @@ import served
 from pages import ADDED, AUTHORS, FENCED, PAGES, ROOT, SETS, SLOW, blocks
 
 import fusecli
+from benchmarks import house
 from fusecli import images, models
 
 DATA = ROOT / "tests" / "data"
@@ -224,3 +225,10 @@ def test_printed_files_need_no_other_line_for_slow_commands_either(extended):
     for block in blocks(ADDING, "sh"):
         if ADDED in block.marks:
             extended.run(block.text.replace("runs/", "slow-runs/").replace("blended/", "slow/"))
+
+
+def test_the_picture_of_the_rooms_is_drawn_from_the_imports():
+    page = house.PAGE.read_text("utf-8")
+    assert page == house.drawn(page, house.imports(house.trees())), (
+        "python -m benchmarks.house --draw"
+    )

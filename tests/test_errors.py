@@ -239,6 +239,8 @@ def test_errors_from_within(code, status, action, place: Path) -> None:
 
 # Shown where what brings them about is built, with more than this file could.
 ELSEWHERE = {
+    "pair.order": "test_pairs.py",
+    "pair.time": "test_pair_times.py",
     "export.parity": "test_export.py",
     "model.memory": "test_inference.py",
     "read.changed": "test_resume.py",

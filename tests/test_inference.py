@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from fusecli.errors import InputError, UsageError
-from fusecli.fusion import workers
-from fusecli.fusion.network import Fuser, Tiling, pad_to
+from fusecli.fusion import Tiling, workers
+from fusecli.fusion.network import Fuser, pad_to
 from fusecli.fusion.preparation import fold_batch_norm
 from fusecli.fusion.tiles import run_tiled, windows
 from fusecli.fusion.workers import InferenceWorker

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from fusecli import images
 from fusecli.errors import InputError
+from fusecli.fusion import Choices, Tiling
 from fusecli.fusion.item import FuseItem
-from fusecli.fusion.network import Fuser, Tiling
-from fusecli.fusion.pair import Rules
+from fusecli.fusion.network import Fuser
 from fusecli.fusion.workers import FuseHere
 from fusecli.images import tiff
 from fusecli.images.tiff_rows import TiffRows
@@ -123,7 +123,7 @@ def test_other_files_and_damaged_ones_are_left_too(tmp_path: Path) -> None:
         assert TiffRows.open(str(tmp_path / name)) is None
 
 
-def run(tmp_path: Path, fuse: FuseHere, rules: Rules, large: int) -> tuple[bytes, dict]:
+def run(tmp_path: Path, fuse: FuseHere, rules: Choices, large: int) -> tuple[bytes, dict]:
     """Fuse `ir.tif` and `vis.tif` and return the file and what the manifest says of it."""
     out = tmp_path / f"out-{large}.tif"
     job = Job("k", str(tmp_path / "ir.tif"), str(tmp_path / "vis.tif"), str(out), "tiff")
@@ -133,14 +133,14 @@ def run(tmp_path: Path, fuse: FuseHere, rules: Rules, large: int) -> tuple[bytes
 
 
 CASES = {
-    "16 bit": ("uint16", 1, {}, Rules()),
-    "8 bit colour": ("uint8", 3, {}, Rules()),
-    "16 bit to float": ("uint16", 1, {}, Rules(out_dtype="float32", vis_range="p2:p90")),
-    "three equal channels": ("uint16", 0, {}, Rules()),
-    "colour from grey": ("uint8", 1, {}, Rules(chroma="keep", grid="ir")),
-    "colour dropped": ("uint16", 3, {}, Rules(chroma="drop", metadata="drop")),
-    "stretched": ("uint16", 3, {"tone": "stretch"}, Rules()),
-    "automatic tiles": ("uint16", 1, {"tile": None, "memory": 600_000}, Rules()),
+    "16 bit": ("uint16", 1, {}, Choices()),
+    "8 bit colour": ("uint8", 3, {}, Choices()),
+    "16 bit to float": ("uint16", 1, {}, Choices(out_dtype="float32", vis_range="p2:p90")),
+    "three equal channels": ("uint16", 0, {}, Choices()),
+    "colour from grey": ("uint8", 1, {}, Choices(chroma="keep", grid="ir")),
+    "colour dropped": ("uint16", 3, {}, Choices(chroma="drop", metadata="drop")),
+    "stretched": ("uint16", 3, {"tone": "stretch"}, Choices()),
+    "automatic tiles": ("uint16", 1, {"tile": None, "memory": 600_000}, Choices()),
 }
 
 
@@ -181,14 +181,14 @@ def test_a_large_pair_is_read_in_rows(tmp_path: Path, monkeypatch: pytest.Monkey
         raise AssertionError(f"{path} was read whole")
 
     monkeypatch.setattr(images, "read", refuse)
-    run(tmp_path, network(), Rules(), large=HEIGHT * WIDTH)
+    run(tmp_path, network(), Choices(), large=HEIGHT * WIDTH)
     for fuse, large in (
         (network(), HEIGHT * WIDTH + 1),
         (network(tile=0), 0),
         (network(tiling="approximate"), 0),
     ):
         with pytest.raises(AssertionError, match="read whole"):
-            run(tmp_path, fuse, Rules(), large)
+            run(tmp_path, fuse, Choices(), large)
 
 
 def test_damage_inside_a_large_file_is_told_and_leaves_nothing(tmp_path: Path) -> None:
@@ -200,6 +200,6 @@ def test_damage_inside_a_large_file_is_told_and_leaves_nothing(tmp_path: Path) -
     data[offset : offset + 20] = bytes(20)
     path.write_bytes(data)
     with pytest.raises(InputError, match="damaged TIFF") as caught:
-        run(tmp_path, network(), Rules(), large=0)
+        run(tmp_path, network(), Choices(), large=0)
     assert caught.value.code == "read.decode"
     assert {p.name for p in tmp_path.iterdir()} == {"ir.tif", "vis.tif"}

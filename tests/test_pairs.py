@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fusecli.errors import FusecliError, InputError, UsageError
-from fusecli.pairs import Pair, find_files, find_pairs
+from fusecli.pairs import Pair, find_files, find_pairs, mismatch
 from fusecli.pairs.files import natural
 
 
@@ -210,8 +210,79 @@ class TestRegex:
         touch("ir/1.png", "vis/1.png")
         assert refused("ir", "vis", pair_regex="(1)", **options).code == "pair.options"
 
+    def test_several_groups_make_one_key(self) -> None:
+        for side, kind in (("ir", "lwir"), ("vis", "visible")):
+            touch(*(f"{side}/set00/V00{n}/{kind}/I0000{m}.png" for n in "01" for m in "12"))
+        error = refused("ir", "vis", recursive=True)
+        assert "4 of 4 match with --pair-regex '^(.+)/[^/]+/([^/.]+)'" in (error.hint or "")
+        assert "KAIST" in (error.hint or "")
+        pattern = error.details["suggestion"].split("'")[1]
+        assert keys("ir", "vis", recursive=True, pair_regex=pattern) == [
+            "set00/V000/I00001", "set00/V000/I00002", "set00/V001/I00001", "set00/V001/I00002",
+        ]  # fmt: skip
+
+    @pytest.mark.parametrize(
+        ("ir", "vis", "known"),
+        [
+            ("{}/infrared/0000{}i.jpg", "{}/visible/0000{}v.jpg", "RGBT234"),
+            ("{}/infrared/00000{}.jpg", "{}/visible/00000{}.jpg", "LasHeR"),
+            ("{}/ir/00000{}.jpg", "{}/rgb/00000{}.jpg", "VTUAV"),
+        ],
+    )
+    def test_layouts_are_known_by_name(self, ir: str, vis: str, known: str) -> None:
+        for sequence in ("afterrain", "car10"):
+            for frame in range(3):
+                touch("a/" + ir.format(sequence, frame), "b/" + vis.format(sequence, frame))
+        error = refused("a", "b", recursive=True)
+        assert known in (error.hint or "")
+        pattern = error.details["suggestion"].split("'")[1]
+        pairs = find_pairs("a", "b", recursive=True, pair_regex=pattern).pairs
+        assert len(pairs) == 6
+        for pair in pairs:
+            assert Path(pair.ir).parts[1] == Path(pair.vis).parts[1]
+            assert mismatch.last_number(pair.ir) == mismatch.last_number(pair.vis)
+
+    def test_one_root_with_both_kinds_is_told_apart_by_patterns(self) -> None:
+        touch("k/V0/lwir/1.png", "k/V0/visible/1.png", "k/V1/lwir/1.png", "k/V1/visible/1.png")
+        hint = refused("k", "k", recursive=True).hint or ""
+        assert "'k/**/lwir/*' 'k/**/visible/*'" in hint
+        pattern = hint.split("'")[-2]
+        assert keys("k/**/lwir/*", "k/**/visible/*", pair_regex=pattern) == ["V0/1", "V1/1"]
+
+    def test_an_ambiguous_pattern_is_one_line_a_key(self) -> None:
+        touch(*(f"{side}/cam1_{n:03d}.png" for side in ("ir", "vis") for n in range(12)))
+        error = refused("ir", "vis", pair_regex=r"(\d+)")
+        assert error.code == "pair.duplicate"
+        assert error.message.startswith("1 key has")
+        assert len(error.facts) == 1
+        assert "and 10 more" in error.facts[0]
+        assert "groups" in (error.hint or "")
+
+    def test_a_good_hint_survives_a_wrong_try(self) -> None:
+        touch(*(f"ir/{n}_ir.png" for n in range(6)), *(f"vis/{n}_vis.png" for n in range(6)))
+        best = "--ir-suffix _ir --vis-suffix _vis"
+        assert best in (refused("ir", "vis").hint or "")
+        assert best in (refused("ir", "vis", ir_suffix="_raw").hint or "")
+        touch(*(f"same/{n}_ir.png" for n in range(6)))
+        assert "as they are" in (refused("ir", "same", ir_suffix="_ir").hint or "")
+
 
 class TestOrder:
+    def test_folders_that_do_not_hold_equally_many_are_refused(self) -> None:
+        touch("ir/a/1.png", "ir/a/2.png", "ir/b/1.png", "vis/a/1.png", "vis/b/1.png")
+        touch("vis/b/2.png")
+        error = refused("ir", "vis", pair_by="order", recursive=True)
+        assert error.code == "pair.order"
+        assert "a/2.png" in error.message
+
+    def test_numbers_that_both_sides_share_must_agree(self) -> None:
+        touch(*(f"ir/i{n}.png" for n in (1, 2, 4, 5)), *(f"vis/v{n}.png" for n in (1, 3, 4, 5)))
+        assert refused("ir", "vis", pair_by="order").code == "pair.order"
+
+    def test_counters_of_their_own_are_fine(self) -> None:
+        touch(*(f"ir/i{n}.png" for n in range(4)), *(f"vis/v{n}.png" for n in range(1, 5)))
+        assert keys("ir", "vis", pair_by="order") == ["v1", "v2", "v3", "v4"]
+
     def test_numbers_sort_as_numbers(self) -> None:
         touch("ir/f2.png", "ir/f10.png", "ir/f1.png", "vis/c.png", "vis/a.png", "vis/b.png")
         found = find_pairs("ir", "vis", pair_by="order")

@@ -10,7 +10,7 @@ import tifffile
 from outlines import SIZE, distance, moved, scene
 from runs import contents
 
-from fusecli import images, previews
+from fusecli import images, pictures
 from fusecli.cli import run
 from fusecli.fields import grid_scaling, linear, translation
 from fusecli.registration.transform import Transform, load
@@ -295,9 +295,9 @@ def test_resume_notices_other_options(folders, capsys):
 def test_the_wheel_shows_directions():
     right = np.zeros((100, 100, 2), np.float32)
     right[..., 0] = 5
-    assert previews.wheel(right)[-1, -1].tolist() == [255, 0, 0]
-    assert previews.wheel(-right)[-1, -1].tolist() == [0, 255, 255]
-    assert previews.wheel(0 * right)[-1, -1].tolist() == [255, 255, 255]
+    assert pictures.wheel(right)[-1, -1].tolist() == [255, 0, 0]
+    assert pictures.wheel(-right)[-1, -1].tolist() == [0, 255, 255]
+    assert pictures.wheel(0 * right)[-1, -1].tolist() == [255, 255, 255]
 
 
 @pytest.mark.realdata

@@ -1,6 +1,5 @@
 """RFVIF against its table of layers and its equations; no code or weights of it were published."""
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -285,7 +284,6 @@ def test_distance_of_an_image_to_itself_has_a_finite_gradient() -> None:
 def no_weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv(perceptual.VGG_VARIABLE, raising=False)
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    monkeypatch.setattr(perceptual, "LITE_PACKAGE", "a_package_that_is_not_there")
     perceptual._network.cache_clear()
 
 
@@ -294,10 +292,9 @@ def test_without_weights_the_features_are_gradients_and_the_card_says_so() -> No
     assert perceptual.used("auto") == "gradient"
     facts = models.find("rfvif").training_facts({"perceptual": "auto"})
     assert "Sobel gradients" in facts["Perceptual features"]
-    for choice, hint in (("vgg", "FUSECLI_VGG16"), ("efficientnet", "pip install --no-deps")):
-        with pytest.raises(MissingError) as caught:
-            perceptual.used(choice)
-        assert caught.value.code == "train.perceptual" and hint in str(caught.value.hint)
+    with pytest.raises(MissingError) as caught:
+        perceptual.used("vgg")
+    assert caught.value.code == "train.perceptual" and "FUSECLI_VGG16" in str(caught.value.hint)
 
 
 @pytest.mark.usefixtures("no_weights")
@@ -331,25 +328,6 @@ def test_a_file_that_is_not_vgg_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_
     with pytest.raises(MissingError, match="does not hold the weights of Vgg16") as caught:
         perceptual.distances(*pair()[:1], pair()[1:], "vgg")
     assert "missing or of another shape: features.0.weight" in caught.value.facts
-
-
-@pytest.mark.usefixtures("no_weights")
-def test_efficientnet_is_read_from_its_package(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    package = tmp_path / "lite_weights"
-    (package / "models").mkdir(parents=True)
-    (package / "__init__.py").touch()
-    state = perceptual.EfficientNetLite0().state_dict()
-    torch.save(state | {"_fc.bias": torch.zeros(1000)}, package / "models/efficientnet-lite0-1.pth")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(perceptual, "LITE_PACKAGE", "lite_weights")
-    assert perceptual.used("auto") == "efficientnet"
-    assert "lite_weights" not in sys.modules  # found, never imported
-    (features,) = perceptual._network("efficientnet", torch.device("cpu"))(pair(33, 40)[0])
-    assert features.shape == (1, 144, 8, 10)
-    (distance,) = perceptual.distances(pair()[0], (pair()[1],), "efficientnet")
-    assert distance > 0
 
 
 def test_shipped_weights_bear_a_shift_of_eight_pixels() -> None:

@@ -23,8 +23,8 @@ from pages import FENCED, PAGES, ROOT, Block, blocks
 
 from fusecli import config, models
 from fusecli.cli import app
-from fusecli.commands.options import assignments
 from fusecli.errors import FusecliError
+from fusecli.options import assignments
 from fusecli.training.recipe import parse_weights, resolve_stages
 
 RESULTS = ROOT / "benchmarks" / "RESULTS.md"
@@ -45,6 +45,11 @@ NOT_RUN = {
     "pip install -c constraints.txt '.[test]' && pytest": "that is what CI does",
     "python3 -m venv .venv && . .venv/bin/activate": "test_wheel.py makes such an environment",
     "pip install -c constraints.txt '.[onnx,report]'": "CI installs the same as a part of [test]",
+    "py -m venv .venv": "Windows PowerShell",
+    ".venv\\Scripts\\Activate.ps1": "Windows PowerShell",
+    "pip install -c constraints.txt .": "test_wheel.py, on the line for other shells",
+    "fusecli fuse tests/data/ir tests/data/vis -o out": "test_wheel.py, as above",
+    "fusecli fuse thermal/ rgb/ -o out/ --pair-by time --offset -1.25": "test_pair_times.py",
     "fusecli fuse flir/ -o out/ --reader thermal": "test_thermal.py, with files it builds",
     "fusecli fuse flir/ -o out/ --reader thermal --ir-range -10:60": "test_thermal.py",
     "fusecli fuse flir/ vis/ -o out/ --reader thermal": "test_thermal.py",

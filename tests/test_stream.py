@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import pytest
 
 from fusecli.errors import InputError
-from fusecli.report import Outcome, Reporter, RunReport
+from fusecli.outcome import Outcome, RunReport
+from fusecli.report import Reporter
 from fusecli.run import stream
 
 

@@ -5,7 +5,8 @@ import torch
 from torch import Tensor, nn
 
 from fusecli import checkpoint
-from fusecli.fusion.network import Fuser, Tiling
+from fusecli.fusion import Tiling
+from fusecli.fusion.network import Fuser
 from fusecli.models import ModelSpec
 from fusecli.ops.whole_image import image_max, image_mean, whole_image
 

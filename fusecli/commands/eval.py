@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from fusecli.commands.options import (
+from fusecli.commands.presentation import Presentation
+from fusecli.errors import UsageError
+from fusecli.options import (
     Infrared,
     Inputs,
     Talk,
@@ -21,8 +23,6 @@ from fusecli.commands.options import (
     grouped,
     offering,
 )
-from fusecli.commands.presentation import Presentation
-from fusecli.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal
 import typer
 
 from fusecli import models
-from fusecli.commands.options import assignments, flag, offering
 from fusecli.errors import InputError, UsageError
+from fusecli.options import assignments, flag, offering
 
 FORMATS = {".onnx": "onnx", ".pt2": "pt2", ".safetensors": "safetensors"}
 
@@ -103,7 +103,8 @@ def export(
     from fusecli import checkpoint
     from fusecli.exporting import ExportOptions
     from fusecli.exporting import export as write
-    from fusecli.report import Reporter, RunReport
+    from fusecli.outcome import RunReport
+    from fusecli.report import Reporter
 
     start = time.monotonic()
     loaded = checkpoint.load(model, weights, options)

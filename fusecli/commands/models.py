@@ -10,8 +10,8 @@ import typer
 
 from fusecli import models
 from fusecli.commands.help import Command, Group
-from fusecli.commands.options import assignments
 from fusecli.errors import CheckError, UsageError
+from fusecli.options import assignments
 
 app = typer.Typer(
     cls=Group, no_args_is_help=True, help="List, show, verify and convert networks and weights."

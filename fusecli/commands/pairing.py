@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from fusecli.commands.options import Inputs, Output, Running
 from fusecli.errors import UsageError
+from fusecli.options import Inputs, Output, Running
 
 if TYPE_CHECKING:
     from fusecli.pairs import Pair
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from fusecli.run.record import Record
     from fusecli.run.stream import Pool
     from fusecli.runtime import Runtime
+
+TIMING = ("time_format", "max_gap", "offset")  # options of --pair-by time
 
 
 def select_pairs(
@@ -34,6 +36,7 @@ def select_pairs(
     """
     from fusecli.pairs import find_pairs
     from fusecli.pairs.files import pixel_limit
+    from fusecli.pairs.times import Timing
 
     pixel_limit()  # a wrong variable is better noticed now than in every item
     if inputs.pairs is not None:
@@ -43,6 +46,7 @@ def select_pairs(
                 code="usage.pairs",
                 hint=f"leave {' and '.join(p for p in (ir, vis) if p)} out, or --pairs",
             )
+        _refuse_matching(inputs, "a list of pairs says already which files belong together")
         return PairList(inputs.pairs)
     if ir is None or vis is None:
         missing = "IR and VIS are" if ir is None else "VIS is"
@@ -51,6 +55,14 @@ def select_pairs(
             code="usage.arguments",
             hint="name an infrared and a visible folder, or a list with --pairs FILE",
         )
+    for name in TIMING:
+        if getattr(inputs, name) != getattr(Inputs, name) and inputs.pair_by != "time":
+            raise UsageError(
+                f"--{name.replace('_', '-')} is about times, which --pair-by "
+                f"{inputs.pair_by} does not look at",
+                code="usage.pairs",
+                hint="add --pair-by time",
+            )
     found = find_pairs(
         ir,
         vis,
@@ -59,6 +71,7 @@ def select_pairs(
         vis_suffix=inputs.vis_suffix,
         pair_regex=inputs.pair_regex,
         pair_by=inputs.pair_by,
+        timing=Timing(inputs.time_format, inputs.max_gap, inputs.offset),
         unpaired=inputs.unpaired,
         out=out,
     )
@@ -80,15 +93,20 @@ def select_single(ir: str, inputs: Inputs, out: str) -> list[Pair]:
     from fusecli.pairs import Pair
     from fusecli.pairs.files import check_out, find_files, scan
 
-    for name in ("ir_suffix", "vis_suffix", "pair_regex", "pair_by", "unpaired"):
-        if getattr(inputs, name) != getattr(Inputs, name):
-            raise UsageError(
-                f"--{name.replace('_', '-')} is about pairs",
-                code="usage.pairs",
-                hint="give VIS too, or leave it out",
-            )
+    _refuse_matching(inputs, "give VIS too, or leave it out", "unpaired")
     check_out(out, ir, scan(ir, inputs.recursive), inputs.recursive)
     return [Pair(key, path, path) for key, path in find_files(ir, inputs.recursive).items()]
+
+
+def _refuse_matching(inputs: Inputs, hint: str, *also: str) -> None:
+    """Refuse options about how files find their partners where nothing is to be found."""
+    for name in ("ir_suffix", "vis_suffix", "pair_regex", "pair_by", *TIMING, *also):
+        if getattr(inputs, name) != getattr(Inputs, name):
+            raise UsageError(
+                f"--{name.replace('_', '-')} is about finding pairs",
+                code="usage.pairs",
+                hint=hint,
+            )
 
 
 class PairList:
@@ -199,7 +217,7 @@ def rehearse(
         reporter: The voice of the command.
         is_done: Says which results are up to date, where `--resume` was given.
     """
-    from fusecli.report import RunReport
+    from fusecli.outcome import RunReport
     from fusecli.text import markup, write_path
 
     report = RunReport(command, "would write", out, extra={"dry_run": True})

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 from fusecli import packages
-from fusecli.commands.options import flag, offering
 from fusecli.errors import MissingError, UsageError
+from fusecli.options import flag, offering
 
 if TYPE_CHECKING:
     from fusecli.evaluation.plots import Region

@@ -2,114 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
 
-from fusecli.commands.options import (
-    Infrared,
-    Inputs,
-    Output,
-    Running,
-    Talk,
-    Visible,
-    flag,
-    grouped,
-    offering,
-)
-from fusecli.commands.resampling import Border, Fill, Interpolation
 from fusecli.errors import UsageError
-from fusecli.registration import METHODS, check_combination, check_weights
-
-
-@dataclass(frozen=True, kw_only=True)
-class Estimation:
-    """How the transform is found."""
-
-    fixed: Annotated[
-        Literal["vis", "ir"],
-        flag("Registration", "--fixed", help="The side that stays; the other moves."),
-    ] = "vis"
-    method: Annotated[
-        str,
-        flag(
-            "Registration",
-            "--method",
-            metavar="NAME",
-            autocompletion=offering(*METHODS),
-            help=f"One of {', '.join(METHODS)}.",
-        ),
-    ] = "auto"
-    weights: Annotated[
-        str | None,
-        flag(
-            "Registration",
-            "--weights",
-            metavar="SPEC",
-            help="Of a trained register, for reconet and auto: file, or name in the manifest.",
-        ),
-    ] = None
-    transform: Annotated[
-        Literal["auto", "translation", "euclidean", "similarity", "affine", "homography", "dense"],
-        flag(
-            "Registration",
-            "--transform",
-            help="Family; auto is affine, and dense where that is verified to be better.",
-        ),
-    ] = "auto"
-    per: Annotated[
-        Literal["pair", "folder"],
-        flag("Registration", "--per", help="folder: one transform for all pairs, a fixed rig."),
-    ] = "pair"
-    init: Annotated[
-        str | None,
-        flag("Registration", "--init", metavar="FILE", help="Transform to begin from."),
-    ] = None
-    apply: Annotated[
-        str | None,
-        flag(
-            "Registration",
-            "--apply",
-            metavar="PATH",
-            help="Estimate nothing: apply a transform file, or those of a folder by key.",
-        ),
-    ] = None
-    max_side: Annotated[
-        int,
-        flag("Registration", "--max-side", min=64, help="Longer side of the working images."),
-    ] = 1024
-    min_gain: Annotated[
-        float,
-        flag("Registration", "--min-gain", help="Rise of the agreement that is required."),
-    ] = 0.0
-    on_reject: Annotated[
-        Literal["fail", "identity"],
-        flag("Registration", "--on-reject", help="identity: pass refused pairs on as they are."),
-    ] = "fail"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Results:
-    """What is written besides the moved image, and how pixels are made."""
-
-    interpolation: Interpolation = "linear"
-    border: Border = "constant"
-    fill: Fill = 0.0
-    save_field: Annotated[
-        Literal["none", "npz", "flo", "tiff"],
-        flag("Registration", "--save-field", help="Write every transform as a field too."),
-    ] = "none"
-    save_mask: Annotated[
-        bool, flag("Registration", "--save-mask", help="Also write OUT/.mask/KEY.png.")
-    ] = False
-    preview: Annotated[
-        Literal["none", "checker", "overlay", "field"],
-        flag("Registration", "--preview", help="Also write OUT/.preview/KEY.png."),
-    ] = "none"
-    metadata: Annotated[
-        Literal["keep", "drop"],
-        flag("Resampling", "--metadata", help="EXIF, XMP, ICC and GeoTIFF tags."),
-    ] = "keep"
+from fusecli.options import Infrared, Inputs, Output, Running, Side, Talk, Visible, grouped
+from fusecli.registration import (
+    Choices,
+    Estimation,
+    Resampling,
+    check_combination,
+    check_weights,
+)
 
 
 @grouped
@@ -118,9 +22,10 @@ def register(
     vis: Visible = None,
     *,
     estimation: Estimation,
-    results: Results,
+    resampling: Resampling,
     inputs: Inputs,
     output: Output,
+    choices: Choices,
     running: Running,
     talk: Talk,
 ) -> int:
@@ -136,9 +41,9 @@ def register(
     from fusecli.run.parts import Shard
     from fusecli.run.plan import Target, plan
 
-    moving: Literal["vis", "ir"] = "ir" if estimation.fixed == "vis" else "vis"
+    moving: Side = "ir" if choices.fixed == "vis" else "vis"
     target = Target(output.out, output.name, output.format, grid=moving, typed=moving)
-    _check(estimation, results, target.is_file)
+    _check(estimation, choices, target.is_file)
     shard = Shard.parse(running.shard)
     record = choose_record(output, shard, is_file=target.is_file)
     jobs = plan(
@@ -152,40 +57,31 @@ def register(
     if running.dry_run and not output.resume:
         return rehearse("register", jobs, output.out, reporter)
 
-    from fusecli.registration.align import Alignment
+    from fusecli.registration.align import AlignedReport, Alignment
+    from fusecli.registration.item import RegisterItem, estimate_rig
     from fusecli.registration.learned import LearnedRegister
-    from fusecli.registration.move import Resampling
-    from fusecli.registration.run import RegisterRun, Rules
     from fusecli.registration.transform import load
+    from fusecli.run.recorded import RecordedRun
     from fusecli.runtime import Runtime
 
-    start = load(Path(estimation.init)) if estimation.init is not None else None
     alignment = Alignment(
         estimation.method,
         estimation.transform,
-        start,
+        load(Path(estimation.init)) if estimation.init is not None else None,
         estimation.max_side,
         estimation.min_gain,
         Path(estimation.apply) if estimation.apply is not None else None,
         on_reject=estimation.on_reject,
-        learned=LearnedRegister.of(estimation.weights, estimation.fixed),
+        learned=LearnedRegister.of(estimation.weights, choices.fixed),
     )
-    rules = Rules(
-        estimation.fixed,
-        estimation.per,
-        Resampling(results.interpolation, results.border, results.fill),
-        results.save_field,
-        results.save_mask,
-        results.preview,
-        results.metadata,
-        output.quality,
-    )
+    if choices.per == "folder" and alignment.stored is None:
+        reporter.detail("estimating the camera rig from all pairs")
+        alignment = replace(alignment, rig=estimate_rig(alignment, choices.fixed, jobs))
     runtime = Runtime.resolve(running.device, running.precision, running.jobs)
-    run = RegisterRun(
-        alignment,
-        rules,
+    out = None if target.is_file else Path(output.out)
+    run = RecordedRun(
+        RegisterItem(alignment, choices, resampling, out),
         jobs,
-        out=None if target.is_file else Path(output.out),
         threads=runtime.jobs,
         record=record,
         reporter=reporter,
@@ -193,10 +89,11 @@ def register(
     )
     if running.dry_run:
         return rehearse("register", jobs, output.out, reporter, run.is_done)
-    return reporter.finish(run.register(output.out, running.fail_fast))
+    report = AlignedReport("register", "registered", output.out)
+    return reporter.finish(run.run(report, running.fail_fast))
 
 
-def _check(estimation: Estimation, results: Results, is_file: bool) -> None:
+def _check(estimation: Estimation, choices: Choices, is_file: bool) -> None:
     """Refuse options that contradict each other or name nothing.
 
     Raises:
@@ -208,7 +105,7 @@ def _check(estimation: Estimation, results: Results, is_file: bool) -> None:
             "--method": estimation.method != "auto",
             "--weights": estimation.weights is not None,
             "--transform": estimation.transform != "auto",
-            "--per folder": estimation.per == "folder",
+            "--per folder": choices.per == "folder",
             "--min-gain": estimation.min_gain != 0,
         }
         for option, asked in given.items():
@@ -224,7 +121,7 @@ def _check(estimation: Estimation, results: Results, is_file: bool) -> None:
                 code="register.missing",
                 hint="fusecli register IR VIS -o OUT stores its transforms: --apply OUT/transforms",
             )
-    if is_file and (results.save_mask or results.preview != "none"):
+    if is_file and (choices.save_mask or choices.preview != "none"):
         raise UsageError(
             "--save-mask and --preview need a folder as --out",
             code="usage.register",

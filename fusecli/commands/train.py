@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 from fusecli import models
-from fusecli.commands.options import (
+from fusecli.errors import UsageError
+from fusecli.options import (
     Computing,
     Infrared,
     Inputs,
@@ -21,7 +22,6 @@ from fusecli.commands.options import (
     grouped,
     offering,
 )
-from fusecli.errors import UsageError
 
 if TYPE_CHECKING:
     from fusecli.report import Reporter
@@ -291,7 +291,7 @@ def train(
 
 def _rehearse(options: TrainOptions, pairs: int, held_back: int, reporter: Reporter) -> int:
     """Show what would be trained and return exit code 0."""
-    from fusecli.report import RunReport
+    from fusecli.outcome import RunReport
     from fusecli.training.recipe import as_table
 
     stages = [as_table(s) | {"steps": options.steps_of(s, pairs)} for s in options.stages]

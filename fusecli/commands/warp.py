@@ -3,24 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING
 
-from fusecli.commands.options import (
-    Infrared,
-    Inputs,
-    Output,
-    Running,
-    Talk,
-    Visible,
-    flag,
-    grouped,
-    offering,
-)
-from fusecli.commands.resampling import Border, Fill, Interpolation
 from fusecli.errors import UsageError
-from fusecli.warps import presets, recipe
+from fusecli.options import Infrared, Inputs, Output, Running, Talk, Visible, grouped
+from fusecli.warps import Choices, Drawn, Resampling
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,115 +17,16 @@ if TYPE_CHECKING:
     from fusecli.report import Reporter
 
 
-def _magnitude(name: str, metavar: str, help: str) -> Any:
-    return flag("Warp", name, metavar=metavar, help=help, show_default="preset's")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Magnitudes:
-    """The largest value of each component."""
-
-    shift: Annotated[float | None, _magnitude("--shift", "PX", "Along each axis.")] = None
-    rotate: Annotated[float | None, _magnitude("--rotate", "DEG", "About the centre.")] = None
-    scale: Annotated[float | None, _magnitude("--scale", "PCT", "Growth or shrinkage.")] = None
-    shear: Annotated[float | None, _magnitude("--shear", "DEG", "Lean of the y axis.")] = None
-    perspective: Annotated[
-        float | None,
-        _magnitude("--perspective", "FRAC", "Moves of the corners, as a fraction of the side."),
-    ] = None
-    elastic_alpha: Annotated[
-        float | None, _magnitude("--elastic-alpha", "PX", "Largest elastic displacement.")
-    ] = None
-    elastic_sigma: Annotated[
-        float | None, _magnitude("--elastic-sigma", "PX", "Its smoothness.")
-    ] = None
-
-    def given(self) -> dict[str, float]:
-        """Return those that were asked for."""
-        values = {part.name: getattr(self, part.name) for part in fields(self)}
-        return {name: value for name, value in values.items() if value is not None}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Misalignment:
-    """What is drawn, of which side."""
-
-    which: Annotated[
-        Literal["ir", "vis"],
-        flag("Warp", "--which", help="The side that is warped; the other is copied."),
-    ] = "ir"
-    kind: Annotated[
-        Literal["shift", "rigid", "similarity", "affine", "perspective", "elastic", "mixed"] | None,
-        flag(
-            "Warp",
-            "--kind",
-            help="mixed is affine with elastic, and the default of the ReCoNet presets.",
-            show_default="affine",
-        ),
-    ] = None
-    preset: Annotated[
-        str,
-        flag(
-            "Warp",
-            "--preset",
-            metavar="NAME",
-            autocompletion=offering(*presets()),
-            help=f"Sets every magnitude below: {', '.join(presets())}.",
-        ),
-    ] = "medium"
-    exact: Annotated[
-        bool, flag("Warp", "--exact", help="Take magnitudes as they are: draw no less.")
-    ] = False
-    variants: Annotated[
-        int, flag("Warp", "--variants", min=1, max=9999, help="Warps of each image.")
-    ] = 1
-    noise: Annotated[
-        float,
-        flag("Warp", "--noise", metavar="SIGMA", min=0, help="Percent of the range, Gaussian."),
-    ] = 0.0
-    crop_valid: Annotated[
-        bool, flag("Warp", "--crop-valid", help="Crop both sides to the area valid in both.")
-    ] = False
-    link: Annotated[
-        Literal["copy", "hard", "sym"],
-        flag("Output", "--link", help="How untouched files get into OUT."),
-    ] = "copy"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Results:
-    """What is written besides the warped image, and how pixels are made."""
-
-    interpolation: Interpolation = "cubic"
-    border: Border = "reflect"
-    fill: Fill = 0.0
-    save_field: Annotated[
-        Literal["none", "npz", "flo", "tiff"],
-        flag("Warp", "--save-field", help="Write every truth as a field too."),
-    ] = "none"
-    save_mask: Annotated[
-        bool, flag("Warp", "--save-mask/--no-save-mask", help="Write OUT/.mask/KEY.png.")
-    ] = True
-    preview: Annotated[
-        Literal["none", "grid", "field"],
-        flag("Warp", "--preview", help="Also write OUT/.preview/KEY.png."),
-    ] = "none"
-    metadata: Annotated[
-        Literal["keep", "drop"],
-        flag("Resampling", "--metadata", help="EXIF, XMP and ICC of the warped image."),
-    ] = "keep"
-
-
 @grouped
 def warp(
     ir: Infrared = None,
     vis: Visible = None,
     *,
-    misalignment: Misalignment,
-    magnitudes: Magnitudes,
-    results: Results,
+    drawn: Drawn,
+    resampling: Resampling,
     inputs: Inputs,
     output: Output,
+    choices: Choices,
     running: Running,
     talk: Talk,
 ) -> int:
@@ -147,10 +36,10 @@ def warp(
     [dim]fusecli warp ir/ -o shifted/ --kind shift --shift 9 --exact[/]
     """
     reporter = talk.reporter(output.out)
-    drawn = recipe(misalignment.preset, misalignment.kind, magnitudes.given())
-    if not math.isfinite(misalignment.noise):
+    recipe = drawn.recipe()
+    if not math.isfinite(choices.noise):
         raise UsageError(
-            f"--noise {misalignment.noise} is not a number",
+            f"--noise {choices.noise} is not a number",
             code="usage.magnitude",
             hint="--noise 2 is two percent of the image's range",
         )
@@ -159,9 +48,9 @@ def warp(
     from fusecli.run.plan import Target, plan
 
     paired = vis is not None or inputs.pairs is not None
-    which = misalignment.which
+    which = choices.which
     single = Target(output.out, output.name, output.format, grid=which, typed=which)
-    _check(misalignment, results, paired, single.is_file)
+    _check(choices, paired, single.is_file)
     target = single
     if paired:
         target = Target(
@@ -169,7 +58,7 @@ def warp(
         )
     shard = Shard.parse(running.shard)
     record = choose_record(output, shard, is_file=single.is_file)
-    pairs = _items(ir, vis, inputs, output.out, reporter, misalignment.variants, paired)
+    pairs = _items(ir, vis, inputs, output.out, reporter, choices.variants, paired)
     jobs = plan(
         pairs,
         target,
@@ -181,32 +70,15 @@ def warp(
     if running.dry_run and not output.resume:
         return rehearse("warp", jobs, output.out, reporter)
 
-    from fusecli.registration.move import Resampling
+    from fusecli.outcome import RunReport
     from fusecli.runtime import Runtime
-    from fusecli.warps.item import Rules, WarpRun
+    from fusecli.warps.item import WarpItem, WarpRun
 
-    rules = Rules(
-        drawn,
-        misalignment.exact,
-        running.seed,
-        misalignment.variants,
-        paired,
-        which,
-        misalignment.link,
-        Resampling(results.interpolation, results.border, results.fill),
-        misalignment.crop_valid,
-        misalignment.noise,
-        results.save_field,
-        results.save_mask,
-        results.preview,
-        results.metadata,
-        output.quality,
-    )
+    out = None if single.is_file else Path(output.out)
     runtime = Runtime.resolve(running.device, running.precision, running.jobs)
     run = WarpRun(
-        rules,
+        WarpItem(recipe, choices, resampling, seed=running.seed, paired=paired, out=out),
         jobs,
-        out=None if single.is_file else Path(output.out),
         threads=runtime.jobs,
         record=record,
         reporter=reporter,
@@ -214,7 +86,8 @@ def warp(
     )
     if running.dry_run:
         return rehearse("warp", jobs, output.out, reporter, run.is_done)
-    return reporter.finish(run.warp(output.out, running.fail_fast))
+    report = RunReport("warp", "warped", output.out)
+    return reporter.finish(run.run(report, running.fail_fast))
 
 
 def _items(
@@ -241,7 +114,7 @@ def _below(known: Iterable[str], folder: str, paired: bool) -> set[str]:
     return {name.removeprefix(prefix) for name in known if name.startswith(prefix)}
 
 
-def _check(misalignment: Misalignment, results: Results, paired: bool, is_file: bool) -> None:
+def _check(choices: Choices, paired: bool, is_file: bool) -> None:
     """Refuse options that contradict each other.
 
     Raises:
@@ -253,23 +126,23 @@ def _check(misalignment: Misalignment, results: Results, paired: bool, is_file: 
             code="out.file",
             hint="name a folder, as in -o set/, or leave VIS out",
         )
-    if is_file and results.preview != "none":
+    if is_file and choices.preview != "none":
         raise UsageError(
             "--preview needs a folder as --out", code="usage.warp", hint="as in -o set/"
         )
-    if not paired and misalignment.which == "vis":
+    if not paired and choices.which == "vis":
         raise UsageError(
             "--which vis needs a visible side", code="usage.warp", hint="fusecli warp IR VIS -o OUT"
         )
-    if not paired and misalignment.link != "copy":
+    if not paired and choices.link != "copy":
         raise UsageError(
             "--link is about the side that is not warped, and there is none",
             code="usage.warp",
             hint="fusecli warp IR VIS -o OUT",
         )
-    if misalignment.crop_valid and misalignment.link != "copy":
+    if choices.crop_valid and choices.link != "copy":
         raise UsageError(
             "--crop-valid changes files that --link would share",
             code="usage.warp",
-            hint=f"leave --link {misalignment.link} out",
+            hint=f"leave --link {choices.link} out",
         )

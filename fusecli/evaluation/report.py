@@ -11,7 +11,6 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from fusecli import __version__
 from fusecli.errors import InputError
 from fusecli.evaluation import plots, tables, targets
 from fusecli.evaluation.page import Page, render
@@ -19,8 +18,10 @@ from fusecli.evaluation.plots import Region, Shot
 from fusecli.evaluation.scoring import Scores
 from fusecli.evaluation.tables import Board, Kind
 from fusecli.metrics import MetricSpec
-from fusecli.report import Outcome, Reporter, RunReport, relative
+from fusecli.outcome import Outcome, RunReport
+from fusecli.report import Reporter, relative
 from fusecli.text import as_json
+from fusecli.version import __version__
 from fusecli.writing import write_atomic
 
 PICTURES = 6  # pairs on a contact sheet

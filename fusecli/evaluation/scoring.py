@@ -24,7 +24,8 @@ from fusecli.evaluation.plots import Shot
 from fusecli.images import Picture
 from fusecli.metrics import MetricSpec, Plane, Samples, Scene, measure
 from fusecli.metrics.targets import Boxes, Seen, seen
-from fusecli.report import Outcome, Reporter, RunReport, Stopwatch
+from fusecli.outcome import Outcome, RunReport, Stopwatch
+from fusecli.report import Reporter
 from fusecli.run import stream
 from fusecli.runtime import Runtime, usable_cores
 

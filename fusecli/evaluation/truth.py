@@ -17,9 +17,9 @@ from fusecli.evaluation.scoring import Scores
 from fusecli.metrics import MetricSpec
 from fusecli.metrics.registration import Misplacement
 from fusecli.ops.resample import positions
+from fusecli.outcome import Outcome, Stopwatch
 from fusecli.pairs import Pair
 from fusecli.registration.transform import Transform, check_sizes, load
-from fusecli.report import Outcome, Stopwatch
 
 
 @dataclass(frozen=True, slots=True)

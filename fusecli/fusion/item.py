@@ -10,15 +10,15 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from fusecli import images
-from fusecli.fusion.compare import compare
+from fusecli import images, pictures
+from fusecli.fusion import Choices
 from fusecli.fusion.large import LargePair
-from fusecli.fusion.pair import FusedPair, Limits, Rules, fuse_pictures
+from fusecli.fusion.pair import FusedPair, Limits, fuse_pictures
 from fusecli.fusion.workers import FuseArrays
 from fusecli.images import Picture, thermal, tiff, tiff_rows
 from fusecli.images.tiff_rows import TiffRows
+from fusecli.outcome import Outcome, Stopwatch
 from fusecli.registration.align import Alignment, note_transform
-from fusecli.report import Outcome, Stopwatch
 from fusecli.run.outputs import stage
 from fusecli.run.plan import Job
 
@@ -39,7 +39,7 @@ class FuseItem:
     def __init__(
         self,
         network: FuseArrays,
-        choices: Rules,
+        choices: Choices,
         sheets: Path | None = None,
         alignment: Alignment | None = None,
         large: int = LARGE,
@@ -124,7 +124,8 @@ class FuseItem:
     def _sheet(self, job: Job, fused: FusedPair) -> Iterator[tuple[str, bytes]]:
         """Yield the file that shows the result beside its sources, where one is asked for."""
         if self.sheets is not None:
-            sheet = compare(fused.sides.ir, fused.sides.vis, fused.unit, self.choices.compare)
+            sides = fused.sides
+            sheet = pictures.sheet(sides.ir, sides.vis, fused.unit, self.choices.compare)
             data = images.encode(images.from_unit(sheet, np.uint8), format="png")
             yield str(self.sheets / f"{job.key}.png"), data
 

@@ -13,8 +13,9 @@ import numpy as np
 import torch
 
 from fusecli import images
+from fusecli.fusion import Choices
 from fusecli.fusion.network import stretch_from
-from fusecli.fusion.pair import Rules, range_notes, recolour, result_type
+from fusecli.fusion.pair import range_notes, recolour, result_type
 from fusecli.fusion.tiles import Window
 from fusecli.fusion.workers import FuseArrays
 from fusecli.images import tiff
@@ -94,7 +95,7 @@ class LargePair:
     """
 
     def __init__(
-        self, ir: TiffRows, vis: TiffRows, choices: Rules, network: FuseArrays, key: str
+        self, ir: TiffRows, vis: TiffRows, choices: Choices, network: FuseArrays, key: str
     ) -> None:
         self.ir, self.vis = Side(ir, choices.ir_range), Side(vis, choices.vis_range)
         self.choices, self.network, self.ms = choices, network, 0.0

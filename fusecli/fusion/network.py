@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fusecli.errors import InputError, UsageError
+from fusecli.fusion import Tiling
 from fusecli.fusion.preparation import prepare
 from fusecli.fusion.tiles import Window, rows, run_tiled
 from fusecli.models import ModelSpec
@@ -28,19 +28,6 @@ SHARE = {"cpu": 0.25, "mps": 0.25, "cuda": 0.3}
 STATISTICS = 2  # times that share for a whole image whose tiles have to be run several times
 LARGE_MEMORY = 1 << 30  # bytes for the tiles of an image that is read and written in rows
 LARGE_TILE = 1024
-
-
-@dataclass(frozen=True)
-class Tiling:
-    """How large images are cut.
-
-    Args:
-        tile: Edge in pixels; 0 is `off`, None is `auto`.
-        overlap: Pixels shared by neighbours; None is what the network asks for.
-    """
-
-    tile: int | None = None
-    overlap: int | None = None
 
 
 def pad_to(image: Tensor, height: int, width: int, padding: str) -> Tensor:

@@ -7,42 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from fusecli import images
 from fusecli.errors import InputError
+from fusecli.fusion import Choices
 from fusecli.fusion.workers import FuseArrays
 from fusecli.images import Picture
+from fusecli.options import Side
+from fusecli.outcome import Stopwatch
 from fusecli.registration.align import Alignment, align, luma_of, pass_into
 from fusecli.registration.transform import Transform
-from fusecli.report import Stopwatch
 
 SATURATED = 0.05  # share of infrared pixels at the top of their range that is worth a warning
 
 Limits = tuple[float, float]
-
-
-@dataclass(frozen=True)
-class Rules:
-    """How stored values become network input and back; the options of CLI.md section 7."""
-
-    ir_range: str = "auto"
-    vis_range: str = "auto"
-    range_scope: Literal["image", "all"] = "image"
-    out_dtype: Literal["auto", "uint8", "uint16", "float32"] = "auto"
-    chroma: Literal["auto", "keep", "drop"] = "auto"
-    alpha: Literal["drop", "keep"] = "drop"
-    fit: Literal["error", "ir-to-vis", "vis-to-ir"] = "error"
-    grid: Literal["vis", "ir"] = "vis"
-    tone: Literal["model", "clip", "stretch"] = "model"
-    ir_luma: bool = False
-    metadata: Literal["keep", "drop"] = "keep"
-    reader: Literal["image", "thermal"] = "image"
-    quality: int = 95
-    compare: Literal["none", "side", "checker", "zoom"] = "none"
 
 
 class Sides(NamedTuple):
@@ -89,7 +71,7 @@ class FusedPair:
 def fuse_pictures(
     ir: Picture,
     vis: Picture,
-    choices: Rules,
+    choices: Choices,
     network: FuseArrays,
     alignment: Alignment | None = None,
     key: str = "the pair",
@@ -147,7 +129,7 @@ def fuse_pictures(
         )
 
 
-def _finish(fused: np.ndarray, sides: Sides, luma: np.ndarray, choices: Rules) -> np.ndarray:
+def _finish(fused: np.ndarray, sides: Sides, luma: np.ndarray, choices: Choices) -> np.ndarray:
     """Return the result in 0..1 of a fused luma: with its colours, and whole where data ended.
 
     Args:
@@ -166,7 +148,7 @@ def _finish(fused: np.ndarray, sides: Sides, luma: np.ndarray, choices: Rules) -
     return pass_into(result, visible if choices.grid == "vis" else sides.ir, sides.weight)
 
 
-def result_type(choices: Rules, visible: np.dtype) -> np.dtype:
+def result_type(choices: Choices, visible: np.dtype) -> np.dtype:
     """Return the type of the result; that of the visible image where none was asked for."""
     return visible if choices.out_dtype == "auto" else np.dtype(choices.out_dtype)
 
@@ -198,7 +180,7 @@ def _opacity(vis: Picture) -> np.ndarray | None:
     return images.to_unit(vis.alpha, images.limits(vis.alpha, "dtype"))
 
 
-def _aligned(sides: Sides, transform: Transform, grid: Literal["vis", "ir"]) -> Sides:
+def _aligned(sides: Sides, transform: Transform, grid: Side) -> Sides:
     """Return a pair on the grid of the side that stays; `alpha` goes with `vis`."""
     moved, weight = align(sides.ir if grid == "vis" else sides.vis, transform)
     if grid == "vis":

@@ -11,7 +11,7 @@ from joblib import Parallel, delayed
 
 from fusecli import images
 from fusecli.errors import InputError
-from fusecli.fusion.pair import Rules
+from fusecli.fusion import Choices
 from fusecli.images import thermal
 from fusecli.pairs import Pair
 
@@ -20,13 +20,13 @@ SAMPLED = 1 << 24  # pixels of a side that are looked at, spread evenly over all
 Pixels = Callable[[Pair], tuple[np.ndarray, np.ndarray | None]]
 
 
-def measured(rules: Rules, pairs: Iterable[Pair], threads: int) -> Rules:
-    """Return rules whose percentiles have become limits measured over all pairs.
+def measured(choices: Choices, pairs: Iterable[Pair], threads: int) -> Choices:
+    """Return choices whose percentiles have become limits measured over all pairs.
 
     Files that cannot be read are left out here: they fail when their turn comes.
 
     Args:
-        rules: With `range_scope` set to `all`.
+        choices: With `range_scope` set to `all`.
         pairs: The whole input, whatever part of it this run works on; gone through several times.
         threads: Files read at the same time.
 
@@ -35,18 +35,18 @@ def measured(rules: Rules, pairs: Iterable[Pair], threads: int) -> Rules:
     """
 
     def infrared(pair: Pair) -> tuple[np.ndarray, np.ndarray | None]:
-        picture = thermal.read(pair.ir) if rules.reader == "thermal" else images.read(pair.ir)
-        return images.as_grey(picture, rules.ir_luma), picture.invalid
+        picture = thermal.read(pair.ir) if choices.reader == "thermal" else images.read(pair.ir)
+        return images.as_grey(picture, choices.ir_luma), picture.invalid
 
     def visible(pair: Pair) -> tuple[np.ndarray, np.ndarray | None]:
-        inside = rules.reader == "thermal" and pair.vis == pair.ir
+        inside = choices.reader == "thermal" and pair.vis == pair.ir
         picture = thermal.read_both(pair.ir)[1] if inside else images.read(pair.vis)
         return picture.pixels, picture.invalid
 
     return dataclasses.replace(
-        rules,
-        ir_range=_over_all("infrared", rules.ir_range, infrared, pairs, threads),
-        vis_range=_over_all("visible", rules.vis_range, visible, pairs, threads),
+        choices,
+        ir_range=_over_all("infrared", choices.ir_range, infrared, pairs, threads),
+        vis_range=_over_all("visible", choices.vis_range, visible, pairs, threads),
     )
 
 

@@ -14,13 +14,14 @@ import torch
 
 from fusecli import checkpoint, ops
 from fusecli.errors import MissingError
+from fusecli.fusion import Choices, Network
 from fusecli.fusion.item import FuseItem
-from fusecli.fusion.network import Fuser, Tiling
-from fusecli.fusion.pair import Rules
+from fusecli.fusion.network import Fuser
 from fusecli.fusion.preparation import against_bf16
 from fusecli.fusion.workers import FuseHere, InferenceWorker, lanes
+from fusecli.outcome import Outcome, RunReport
 from fusecli.registration.align import AlignedReport, Alignment
-from fusecli.report import Outcome, Reporter, RunReport
+from fusecli.report import Reporter
 from fusecli.run import stream
 from fusecli.run.outputs import remove_leftovers
 from fusecli.run.plan import Job, Plan
@@ -30,27 +31,29 @@ from fusecli.runtime import Runtime
 
 @dataclass(frozen=True)
 class Engine:
-    """Which network runs, and how.
+    """Which network runs, and where.
 
     Args:
-        model: Name of the network.
-        weights: As in `--weights`; None is the network's own.
+        network: What was chosen.
         runtime: Devices, precision, threads.
-        batch_size: Pairs of equal size in one forward pass.
-        tiling: See `Tiling`.
         seed: For `--weights random`.
         backend: Name of the joblib backend.
         pool: What it does with work; None for threads here.
     """
 
-    model: str
-    weights: str | None
+    network: Network
     runtime: Runtime
-    batch_size: int = 1
-    tiling: Tiling = Tiling()
     seed: int = 0
     backend: str = "threading"
     pool: stream.Pool | None = None
+
+    def load(self) -> checkpoint.Loaded:
+        """Return the network.
+
+        Raises:
+            MissingError: The weights cannot be used (exit 5).
+        """
+        return checkpoint.load(self.network.model, self.network.weights, seed=self.seed)
 
 
 class FusingRun:
@@ -58,10 +61,10 @@ class FusingRun:
 
     Args:
         engine: The network.
-        rules: Of the pixels.
+        choices: Of the pixels.
         record: Where the run is recorded, if it is.
         alignment: How one side is brought onto the other; None where they match.
-        sheets: Folder of the sheets that `rules.compare` asks for.
+        sheets: Folder of the sheets that `choices.compare` asks for.
 
     Raises:
         MissingError: The weights cannot be used (exit 5).
@@ -70,15 +73,15 @@ class FusingRun:
     def __init__(
         self,
         engine: Engine,
-        rules: Rules,
+        choices: Choices,
         record: Record | None = None,
         alignment: Alignment | None = None,
         sheets: Path | None = None,
     ) -> None:
-        self.loaded = checkpoint.load(engine.model, engine.weights, seed=engine.seed)
-        runtime, self.why = engine.runtime.settled(against_bf16(self.loaded, rules.tone))
+        self.loaded = engine.load()
+        runtime, self.why = engine.runtime.settled(against_bf16(self.loaded, choices.tone))
         self.engine = replace(engine, runtime=runtime)
-        self.rules, self.alignment, self.sheets = rules, alignment, sheets
+        self.choices, self.alignment, self.sheets = choices, alignment, sheets
         self.manifest = Manifest(record, "fuse", self.settings()) if record else None
 
     def settings(self) -> dict[str, Any]:
@@ -86,14 +89,14 @@ class FusingRun:
         engine = self.engine
         return {
             "command": "fuse",
-            "model": engine.model,
+            "model": engine.network.model,
             "options": self.loaded.options,
             "weights": self.loaded.sha256 or f"random {engine.seed}",
             "precision": engine.runtime.precision,
             "device": sorted({device.type for device in engine.runtime.devices}),
-            "batch_size": engine.batch_size,
-            **dataclasses.asdict(engine.tiling),
-            **dataclasses.asdict(self.rules),
+            "batch_size": engine.network.batch_size,
+            **dataclasses.asdict(engine.network.tiling()),
+            **dataclasses.asdict(self.choices),
             "align": self.alignment and self.alignment.settings(),
         }
 
@@ -122,7 +125,7 @@ class FusingRun:
         report.extra = {
             "manifest": str(self.manifest.record.path) if self.manifest else None,
             "model": {
-                "name": engine.model,
+                "name": engine.network.model,
                 "weights": loaded.label,
                 "sha256": loaded.sha256,
                 "licence": loaded.licence,
@@ -139,7 +142,7 @@ class FusingRun:
                 manifest=self.manifest,
                 total=len(jobs),
                 # besides the readers and writers, one thread waits for each pair in a network
-                threads=runtime.jobs + engine.batch_size * sum(map(lanes, runtime.devices)),
+                threads=runtime.jobs + engine.network.batch_size * sum(map(lanes, runtime.devices)),
                 fail_fast=fail_fast,
                 pool=engine.pool,
             )
@@ -157,15 +160,15 @@ class FusingRun:
     def _work(self, reporter: Reporter) -> Iterator[stream.Work]:
         if self.engine.pool is not None:
             yield FuseElsewhere(
-                self.engine, self.rules, self.loaded.sha256, self.sheets, self.alignment
+                self.engine, self.choices, self.loaded.sha256, self.sheets, self.alignment
             )
             return
         worker = InferenceWorker(
-            _fusers(self.loaded, self.engine, self.rules), self.engine.batch_size
+            _fusers(self.loaded, self.engine, self.choices), self.engine.network.batch_size
         )
         reporter.detail(worker.fuser.about_tiles())
         try:
-            yield FuseItem(worker, self.rules, self.sheets, self.alignment)
+            yield FuseItem(worker, self.choices, self.sheets, self.alignment)
         finally:
             worker.close()
 
@@ -179,7 +182,7 @@ class FuseElsewhere:
 
     Args:
         engine: The network.
-        rules: Of the pixels.
+        choices: Of the pixels.
         sha256: Of the weights that this run is made with.
         sheets: As in `FuseItem`.
         alignment: As in `FuseItem`.
@@ -188,12 +191,12 @@ class FuseElsewhere:
     def __init__(
         self,
         engine: Engine,
-        rules: Rules,
+        choices: Choices,
         sha256: str | None,
         sheets: Path | None = None,
         alignment: Alignment | None = None,
     ) -> None:
-        self.engine, self.rules, self.sha256 = replace(engine, pool=None), rules, sha256
+        self.engine, self.choices, self.sha256 = replace(engine, pool=None), choices, sha256
         self.sheets, self.alignment = sheets, alignment
         # Sums in another number of threads differ in their last bits, and so may grey levels.
         self.threads = torch.get_num_threads()
@@ -213,18 +216,18 @@ class FuseElsewhere:
         engine = self.engine
         torch.set_num_threads(self.threads)
         with _LOADING:
-            loaded = checkpoint.load(engine.model, engine.weights, seed=engine.seed)
+            loaded = engine.load()
         if loaded.sha256 != self.sha256:
             raise MissingError(
-                f"this worker has other weights of {engine.model}: {loaded.sha256}",
+                f"this worker has other weights of {engine.network.model}: {loaded.sha256}",
                 code="weights.differ",
                 hint="install the same fusecli everywhere, or name a shared file with --weights",
             )
-        (fuser, *_) = _fusers(loaded, engine, self.rules)
-        return FuseItem(FuseHere(fuser), self.rules, self.sheets, self.alignment)
+        (fuser, *_) = _fusers(loaded, engine, self.choices)
+        return FuseItem(FuseHere(fuser), self.choices, self.sheets, self.alignment)
 
 
-def _fusers(loaded: checkpoint.Loaded, engine: Engine, rules: Rules) -> list[Fuser]:
+def _fusers(loaded: checkpoint.Loaded, engine: Engine, choices: Choices) -> list[Fuser]:
     return [
         Fuser(
             loaded.network,
@@ -232,8 +235,8 @@ def _fusers(loaded: checkpoint.Loaded, engine: Engine, rules: Rules) -> list[Fus
             loaded.options,
             device=device,
             dtype=engine.runtime.dtype,
-            tone=rules.tone,
-            tiling=engine.tiling,
+            tone=choices.tone,
+            tiling=engine.network.tiling(),
         )
         for device in engine.runtime.devices
     ]

@@ -64,7 +64,7 @@ def multiscale_similarity_to_reference(reference: Plane, fused: Plane) -> Tensor
 
 # ---- SMFNet
 
-GAUSSIAN_11_FULL = Window(gaussian(11, 1.5), "reflect")
+GAUSSIAN_11_REFLECTED = Window(gaussian(11, 1.5), "reflect")
 
 
 @once
@@ -89,10 +89,10 @@ def multiscale_similarity_smfnet(ir: Plane, fused: Plane) -> Tensor:
     """
     factors = []
     for weight in WEIGHTS[:-1]:
-        contrast = mean(contrast_similarity(fused, ir, GAUSSIAN_11_FULL, C2))
+        contrast = mean(contrast_similarity(fused, ir, GAUSSIAN_11_REFLECTED, C2))
         factors.append(contrast**weight)
         fused, ir = _resized(fused), _resized(ir)
-    coarsest = mean(similarity(fused, ir, GAUSSIAN_11_FULL, C1, C2))
+    coarsest = mean(similarity(fused, ir, GAUSSIAN_11_REFLECTED, C1, C2))
     factors.append(coarsest ** WEIGHTS[-1])
     return torch.stack(factors).prod(0)
 

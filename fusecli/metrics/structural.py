@@ -24,7 +24,7 @@ ssim = partial(
     source="Wang, Bovik, Sheikh and Simoncelli, IEEE Trans. Image Process. 13, 2004",
 )
 C1, C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-GAUSSIAN_11_FULL = Window(gaussian(11, 1.5), "replicate")
+GAUSSIAN_11_REPLICATED = Window(gaussian(11, 1.5), "replicate")
 
 
 @once
@@ -82,7 +82,7 @@ def structural_similarity_mean(ir: Plane, vis: Plane, fused: Plane) -> Tensor:
 
 def _matlab(ir: Plane, vis: Plane, fused: Plane, peak: float) -> Tensor:
     constants = (0.01 * peak) ** 2, (0.03 * peak) ** 2
-    a, b = (similarity(fused, source, GAUSSIAN_11_FULL, *constants) for source in (ir, vis))
+    a, b = (similarity(fused, source, GAUSSIAN_11_REPLICATED, *constants) for source in (ir, vis))
     return (mean(a) + mean(b)) / 2
 
 

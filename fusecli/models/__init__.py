@@ -19,7 +19,7 @@ from fusecli.errors import UsageError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    Terms = dict[str, Tensor]
+    Terms = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,8 @@ class Stage:
 
     Args:
         name: For `--stage`.
-        loss: `(network, sample) -> {term: scalar}`. The total is the sum of weight times term.
+        loss: `(network, sample) -> {term: scalar}`, a dict or `losses.Terms`, which works out
+            what is read. The total is the sum of weight times term.
         weights: Weight of each term; a term with weight 0 is offered but off.
         trains: Prefixes of the parameters that learn; the others are frozen and their modules
             kept in eval mode. `("",)` is all of them.
@@ -161,6 +162,9 @@ class ModelSpec:
         safe_in_bf16: Whether bf16 with the shipped weights was measured, on CPUs, to stay within
             2 grey levels of float32 everywhere and 0.3 on average.
         adapt: Published state dict to our keys, for `models convert`; strict about every key.
+        parts: What the paper is known for, each by a function that puts something neutral into its
+            place in a network that is thrown away afterwards: `benchmarks.alive` sees by it
+            whether the weights need the part.
         training_facts: Options to what else a trained network's card must state, because it
             depends on the machine that trained it: label to text.
         limits: Known limits, one sentence each, for the model card.
@@ -184,6 +188,7 @@ class ModelSpec:
     full_precision: tuple[str, ...] = ()
     safe_in_bf16: bool = False
     adapt: Callable[[Mapping[str, Any]], dict[str, Tensor]] | None = None
+    parts: Mapping[str, Callable[[Any], None]] = attribute(default_factory=dict)
     training_facts: Callable[[Mapping[str, Any]], dict[str, str]] = no_facts
     limits: tuple[str, ...] = ()
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from fusecli import losses
 from fusecli.errors import UsageError
+from fusecli.losses import Terms
 from fusecli.models import Option, Sample, Stage
 from fusecli.models._blocks import ConvBlock, magnitude
 from fusecli.ops.resample import integrate, resample
@@ -138,9 +139,7 @@ def roles(sample: Sample) -> Roles:
     return Roles(*(torch.where(first, v, i) for v, i in zip(visible, infrared, strict=True)))
 
 
-def field_terms(
-    field: Tensor, moved: Tensor, undisplaced: Tensor, sample: Sample
-) -> dict[str, Tensor]:
+def field_terms(field: Tensor, moved: Tensor, undisplaced: Tensor, sample: Sample) -> Terms:
     """Return the terms of a field that should bring one image onto the other.
 
     `field` is the squared distance from the true displacement (zero where nothing was displaced),
@@ -157,14 +156,21 @@ def field_terms(
     if sample.options["field_units"] == "normalised":
         unit = field.new_tensor([2 / max(width - 1, 1), 2 / max(height - 1, 1)]).view(1, 2, 1, 1)
         field, truth = field * unit, truth * unit
-    return {
-        "field": (field - truth).square().sum(1).mean(),
-        "smooth": field.diff(dim=-1).abs().sum(1).mean() + field.diff(dim=-2).abs().sum(1).mean(),
-        "edges": F.mse_loss(sobel_edges(moved), sobel_edges(undisplaced)),
-    }
+
+    def variation() -> Tensor:
+        across, along = field.diff(dim=-1), field.diff(dim=-2)
+        return across.abs().sum(1).mean() + along.abs().sum(1).mean()
+
+    return Terms(
+        {
+            "field": lambda: (field - truth).square().sum(1).mean(),
+            "smooth": variation,
+            "edges": lambda: F.mse_loss(sobel_edges(moved), sobel_edges(undisplaced)),
+        }
+    )
 
 
-def registration_loss(network: nn.Module, sample: Sample) -> dict[str, Tensor]:
+def registration_loss(network: nn.Module, sample: Sample) -> Terms:
     """Return the terms of moving one image onto the other."""
     moving, fixed, undisplaced = roles(sample)
     field = network(moving, fixed)

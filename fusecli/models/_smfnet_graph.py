@@ -80,7 +80,7 @@ class Graph(nn.Module):
         """Return one (B, 64, H, W) map for each modality."""
         pairs = list(zip(self.ir.start(shallow_ir), self.vis.start(shallow_vis), strict=True))
         for _ in range(ROUNDS):
-            pairs = [self._exchange(ir, vis) for ir, vis in pairs]
+            pairs = [self.exchange(ir, vis) for ir, vis in pairs]
         of_ir, of_vis = (
             side.passing(list(nodes), ROUNDS)
             for side, nodes in zip((self.ir, self.vis), zip(*pairs, strict=True), strict=True)
@@ -92,7 +92,7 @@ class Graph(nn.Module):
         joined: Tensor = self.output(torch.cat([ir, vis], 1))
         return joined
 
-    def _exchange(self, ir: Tensor, vis: Tensor) -> tuple[Tensor, Tensor]:
+    def exchange(self, ir: Tensor, vis: Tensor) -> tuple[Tensor, Tensor]:
         """Return each node with what the other modality has at its pixels, both from the old."""
         for_ir = torch.sigmoid(self.to_ir(vis) - self.to_ir(ir))
         for_vis = torch.sigmoid(self.to_vis(ir) - self.to_vis(vis))

@@ -17,6 +17,7 @@ from fusecli import losses
 from fusecli.models import ModelSpec, Option, Sample, Stage
 from fusecli.models._blocks import ConvBlock, magnitude
 from fusecli.models._mfeif_layout import adapt
+from fusecli.models._neutral import Neutral
 
 SHALLOW, MIDDLE, DEEP = 32, 48, 64
 # Prefixes of all parameters but those of the norms, in both variants.
@@ -278,16 +279,18 @@ class PatchCritic(nn.Sequential):
         super().__init__(*layers, nn.Conv2d(256, 1, 4, stride=2, padding=1))
 
 
-def rebuild_loss(network: MFEIF, sample: Sample, critic: nn.Module) -> dict[str, Tensor]:
+def rebuild_loss(network: MFEIF, sample: Sample, critic: nn.Module) -> losses.Terms:
     """Return the terms of rebuilding each image of the pair on its own."""
     images = torch.cat([sample.ir, sample.vis])
     rebuilt, weights = network.rebuild(images)
-    return {
-        "mse": F.mse_loss(rebuilt, images),
-        "ssim": losses.ssim_loss(rebuilt, images),
-        "adversarial": (critic(rebuilt) - 1).square().mean(),
-        "softmax_peak": softmax_peak(weights),
-    }
+    return losses.Terms(
+        {
+            "mse": lambda: F.mse_loss(rebuilt, images),
+            "ssim": lambda: losses.ssim_loss(rebuilt, images),
+            "adversarial": lambda: (critic(rebuilt) - 1).square().mean(),
+            "softmax_peak": lambda: softmax_peak(weights),
+        }
+    )
 
 
 def critic_loss(critic: nn.Module, network: MFEIF, sample: Sample) -> Tensor:
@@ -300,11 +303,11 @@ def critic_loss(critic: nn.Module, network: MFEIF, sample: Sample) -> Tensor:
     return loss
 
 
-def fusion_loss(network: MFEIF, sample: Sample) -> dict[str, Tensor]:
+def fusion_loss(network: MFEIF, sample: Sample) -> losses.Terms:
     """Return the terms of fusing the pair."""
     trace = network.trace(sample.ir, sample.vis)
     terms = losses.fusion_terms(trace.fused, sample.ir, sample.vis)
-    return terms | {"softmax_peak": softmax_peak(trace.weights)}
+    return terms | {"softmax_peak": lambda: softmax_peak(trace.weights)}
 
 
 def halo(options: Mapping[str, Any]) -> int:
@@ -314,6 +317,17 @@ def halo(options: Mapping[str, Any]) -> int:
 
 # Every term of fusion, none of them counted.
 TERMS = losses.OFFERED | {"ssim": 0.0, "pixel": 0.0, "softmax_peak": 0.0}
+
+
+def without_attention(network: MFEIF) -> None:
+    """Weigh all deep features by 1."""
+    network.attention = Neutral(torch.ones_like)  # type: ignore[assignment]
+
+
+def without_deep_features(network: MFEIF) -> None:
+    """Let the softmax be the same for every channel and pixel."""
+    network.temperature = nn.Parameter(torch.zeros(()))
+
 
 SPEC = ModelSpec(
     title="MFEIF",
@@ -388,6 +402,10 @@ SPEC = ModelSpec(
     full_precision=("extractor.stem", "decoder.d3", "decoder.d4"),
     safe_in_bf16=True,
     adapt=adapt,
+    parts={
+        "edge-guided attention": without_attention,
+        "softmax of deep features": without_deep_features,
+    },
     limits=(
         "Images must be registered.",
         "Infrared and visible are treated alike: swapping them changes nothing.",

@@ -110,7 +110,7 @@ CONVOLUTIONS = ("attn_ir", "attn_vi", *(f"pdc.{index}.conv" for index in range(3
 FUSION_WEIGHTS = losses.OFFERED | {"ssim": GAMMA, "pixel": 1 - GAMMA}
 
 
-def fusion_loss(network: nn.Module, sample: Sample) -> dict[str, Tensor]:
+def fusion_loss(network: nn.Module, sample: Sample) -> losses.Terms:
     """Return the terms of fusing a pair as it is."""
     return losses.fusion_terms(network(sample.ir, sample.vis), sample.ir, sample.vis)
 
@@ -166,6 +166,21 @@ def halo(options: Mapping[str, Any]) -> int:
     return int(options["loops"]) * (1 + max(DILATIONS) + 1)
 
 
+def without_attention(network: Fuser) -> None:
+    """Replace each attention map by its mean over the image."""
+
+    def level(_: nn.Module, __: object, logits: Tensor) -> Tensor:
+        return torch.logit(torch.sigmoid(logits).mean((2, 3), keepdim=True)).expand_as(logits)
+
+    for layer in (network.attn_ir, network.attn_vi):
+        layer.register_forward_hook(level)
+
+
+def without_recurrence(network: Fuser) -> None:
+    """Run the cell once."""
+    network.loops = 1
+
+
 SPEC = ModelSpec(
     title="ReCoNet",
     paper="Z. Huang, J. Liu, X. Fan, R. Liu, W. Zhong, Z. Luo: ReCoNet: Recurrent Correction "
@@ -202,6 +217,7 @@ SPEC = ModelSpec(
     memory=1600,
     safe_in_bf16=True,
     adapt=adapt,
+    parts={"attention": without_attention, "recurrence": without_recurrence},
     limits=(
         "Images must be registered; reconet-plus registers them first.",
         "Infrared and visible are not interchangeable.",

@@ -49,13 +49,13 @@ class ReCoNetPlus(nn.Module):
         return field
 
 
-def fuser_loss(network: ReCoNetPlus, sample: Sample) -> dict[str, Tensor]:
+def fuser_loss(network: ReCoNetPlus, sample: Sample) -> losses.Terms:
     """Return the terms of fusing a registered pair, without the register."""
     fused = network.fuser(sample.ir, sample.vis_true)
     return losses.fusion_terms(fused, sample.ir, sample.vis_true)
 
 
-def joint_loss(network: ReCoNetPlus, sample: Sample) -> dict[str, Tensor]:
+def joint_loss(network: ReCoNetPlus, sample: Sample) -> losses.Terms:
     """Return the terms of registering and fusing a pair whose visible image was displaced."""
     field = network.align(sample.ir, sample.vis)
     moved = resample(sample.vis, field)

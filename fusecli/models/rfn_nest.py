@@ -5,7 +5,7 @@ networks learn to merge its features while it is frozen. Images are 0..255 here.
 loss the output only means something after each image was stretched to its own minimum and maximum.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from fusecli import losses
 from fusecli.errors import UsageError
 from fusecli.models import TONE, ModelSpec, Option, Sample, Stage
+from fusecli.models._neutral import Neutral, mean
 from fusecli.models._rfn_nest_layout import adapt
 
 PEAK = 255.0
@@ -203,7 +204,7 @@ def reconstruction_loss(network: RfnNest, sample: Sample) -> dict[str, Tensor]:
     }
 
 
-def fusion_loss(network: RfnNest, sample: Sample) -> dict[str, Tensor]:
+def fusion_loss(network: RfnNest, sample: Sample) -> losses.Terms:
     """Return the terms of the fusion networks.
 
     `detail` keeps the structure of the visible image, `feature1` to `feature4` tie the fused
@@ -215,16 +216,17 @@ def fusion_loss(network: RfnNest, sample: Sample) -> dict[str, Tensor]:
     features = network.fuse(ir, vis)
     raw = network.decode(features)
     image = normalised(raw, options["normalise"])
-    terms = losses.fusion_terms(image / PEAK, sample.ir / PEAK, sample.vis / PEAK)
-    terms["range"] = losses.range_loss(raw / PEAK)
+    terms: dict[str, Tensor | Callable[[], Tensor]] = {
+        "range": lambda: losses.range_loss(raw / PEAK)
+    }
     if options["ssim"] == "official":
-        terms["detail"] = 1 - multiscale_ssim(image, sample.vis)
+        terms["detail"] = lambda: 1 - multiscale_ssim(image, sample.vis)
     else:
-        terms["detail"] = losses.ssim_loss(image, sample.vis, PEAK)
+        terms["detail"] = lambda: losses.ssim_loss(image, sample.vis, PEAK)
     for scale, (fused, of_ir, of_vis) in enumerate(zip(features, ir, vis, strict=True), start=1):
         target = options["w_vis"] * of_vis + options["w_ir"] * of_ir
         terms[f"feature{scale}"] = F.mse_loss(fused, target)
-    return terms
+    return losses.fusion_terms(image / PEAK, sample.ir / PEAK, sample.vis / PEAK) | terms
 
 
 def normalised(image: Tensor, over: str) -> Tensor:
@@ -285,6 +287,16 @@ FUSION_WEIGHTS = losses.OFFERED | {
     "feature3": 100.0,
     "feature4": 1000.0,
 }
+
+
+def averaging(scale: int) -> Callable[[RfnNest], None]:
+    """Return what replaces the residual fusion of one scale, from 0, by the mean of both maps."""
+
+    def replace(network: RfnNest) -> None:
+        network.fusion[scale] = Neutral(mean)
+
+    return replace
+
 
 SPEC = ModelSpec(
     title="RFN-Nest",
@@ -350,6 +362,7 @@ SPEC = ModelSpec(
     full_precision=("encoder.conv0", "decoder.d13.1", "decoder.out"),
     safe_in_bf16=True,
     adapt=adapt,
+    parts={f"residual fusion, scale {scale + 1}": averaging(scale) for scale in range(4)},
     limits=(
         "As published, each result is stretched to its own minimum and maximum: flat scenes show "
         "noise, and the brightness of a video may pump. Weights with tone=clip need none of it.",

@@ -273,7 +273,7 @@ def reduced(image: Tensor) -> list[Tensor]:
     return images[1:]
 
 
-def fusion_loss(network: RfVif, sample: Sample) -> dict[str, Tensor]:
+def fusion_loss(network: RfVif, sample: Sample) -> losses.Terms:
     """Return the terms of fusing a displaced pair.
 
     The infrared image is compared where it should have been, which the network never sees. Norms
@@ -283,11 +283,17 @@ def fusion_loss(network: RfVif, sample: Sample) -> dict[str, Tensor]:
     kind = perceptual.used(sample.options["perceptual"])
     fused, reconstructions = network.aligned(sample.ir, sample.vis)
     true = sample.ir_true
-    to_vis, to_ir = perceptual.distances(fused, (sample.vis, true), kind)
+
+    def perceived() -> Tensor:
+        to_vis, to_ir = perceptual.distances(fused, (sample.vis, true), kind)
+        return (1 - beta) * to_vis + beta * to_ir
+
     align = [F.l1_loss(r, t) for r, t in zip(reconstructions, reduced(true), strict=False)]
     return losses.fusion_terms(fused, true, sample.vis) | {
-        "pixel": (1 - alpha) * F.l1_loss(fused, sample.vis) + alpha * F.l1_loss(fused, true),
-        "perceptual": (1 - beta) * to_vis + beta * to_ir,
+        "pixel": lambda: (
+            (1 - alpha) * F.l1_loss(fused, sample.vis) + alpha * F.l1_loss(fused, true)
+        ),
+        "perceptual": perceived,
         "align": torch.stack(align).sum() if align else fused.new_zeros(()),
     }
 
@@ -310,6 +316,12 @@ def halo(options: Mapping[str, Any]) -> int:
     return down + coarse + up + 7  # which pixel of a coarse one it is
 
 
+def without_dynamic_kernels(network: Any) -> None:
+    """Leave the infrared features where they are: every kernel is the impulse."""
+    for level in network.alignment:
+        level.kernels = FixedKernels(level.align.out_channels)
+
+
 SPEC = ModelSpec(
     title="RFVIF",
     paper="H. Li, J. Zhao, J. Li, Z. Yu, G. Lu: Feature dynamic alignment and refinement for "
@@ -329,9 +341,9 @@ SPEC = ModelSpec(
         Option(
             "perceptual",
             "auto",
-            "features of the perceptual term: VGG-16 where its file is found, else "
-            "EfficientNet-Lite0 where its package is, else gradients at three scales",
-            ("auto", "vgg", "efficientnet", "gradient"),
+            "features of the perceptual term: VGG-16 where its file is found, else gradients at "
+            "three scales",
+            ("auto", "vgg", "gradient"),
             recipe=True,
         ),
     ),
@@ -355,6 +367,7 @@ SPEC = ModelSpec(
     tiling="passes",
     halo=halo,
     stride=8,
+    parts={"dynamic kernels": without_dynamic_kernels},
     training_facts=training_facts,
     memory=3000,
     full_precision=(

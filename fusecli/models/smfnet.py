@@ -164,7 +164,7 @@ class SmfNet(nn.Module):
         return Trace(of_ir, of_vis, graph_ir, graph_vis, images)
 
 
-def reproduction_loss(network: SmfNet, sample: Sample) -> dict[str, Tensor]:
+def reproduction_loss(network: SmfNet, sample: Sample) -> losses.Terms:
     """Return the terms of the first stage.
 
     `ssim` is the sum of (1 - SSIM) / 2 over both images, at full size. `sobel` compares |Sx| + |Sy|
@@ -175,22 +175,28 @@ def reproduction_loss(network: SmfNet, sample: Sample) -> dict[str, Tensor]:
     made, given = torch.cat(trace.images), torch.cat([sample.ir, sample.vis])
     (ir, vis), foreground = trace.images, sample.vis > sample.vis.mean((1, 2, 3), keepdim=True)
     # the means run over both images of a pair: twice their value is the sum that is meant
-    return {
-        "ssim": 1 - losses.ssim_map(made, given, same_size=True).mean(),
-        "sobel": 2 * F.l1_loss(losses.sobel_magnitude(made), losses.sobel_magnitude(given)),
-        "gradient_ir": gradient_distance(ir, sample.ir),
-        "gradient_vis": gradient_distance(vis, sample.vis),
-        "gram": F.mse_loss(ir.square().mean((1, 2, 3)), sample.ir.square().mean((1, 2, 3))),
-        "decomp": decomposition(trace, sample.options["decomp"]),
-        "semantic": lovasz_hinge(vis, foreground),
-    }
+    return losses.Terms(
+        {
+            "ssim": lambda: 1 - losses.ssim_map(made, given, same_size=True).mean(),
+            "sobel": lambda: (
+                2 * F.l1_loss(losses.sobel_magnitude(made), losses.sobel_magnitude(given))
+            ),
+            "gradient_ir": lambda: gradient_distance(ir, sample.ir),
+            "gradient_vis": lambda: gradient_distance(vis, sample.vis),
+            "gram": lambda: F.mse_loss(
+                ir.square().mean((1, 2, 3)), sample.ir.square().mean((1, 2, 3))
+            ),
+            "decomp": lambda: decomposition(trace, sample.options["decomp"]),
+            "semantic": lambda: lovasz_hinge(vis, foreground),
+        }
+    )
 
 
-def fusion_loss(network: SmfNet, sample: Sample) -> dict[str, Tensor]:
+def fusion_loss(network: SmfNet, sample: Sample) -> losses.Terms:
     """Return the terms of the second stage."""
     trace = network.trace(sample.ir, sample.vis)
     terms = losses.fusion_terms(trace.images[0], sample.ir, sample.vis)
-    return terms | {"decomp": decomposition(trace, sample.options["decomp"])}
+    return terms | {"decomp": lambda: decomposition(trace, sample.options["decomp"])}
 
 
 def gradient_distance(a: Tensor, b: Tensor) -> Tensor:
@@ -249,6 +255,24 @@ def halo(options: Mapping[str, Any]) -> int:
     within), decoder 5.
     """
     return (1 + 2) + (1 + 2 * (2 * 2 + 2 * 1 + 2) + 2) + (2 + 3)
+
+
+def without_messages(network: SmfNet) -> None:
+    """Let the nodes of a modality tell each other nothing."""
+    for side in (network.reasoning.ir, network.reasoning.vis):
+        side.gamma = nn.Parameter(torch.zeros_like(side.gamma))
+
+
+def without_exchange(network: SmfNet) -> None:
+    """Let the modalities tell each other nothing."""
+    network.reasoning.exchange = lambda ir, vis: (ir, vis)  # type: ignore[method-assign]
+
+
+def without_graph(network: SmfNet) -> None:
+    """Leave the whole graph branch out of the fused features."""
+    output = network.reasoning.output
+    for parameter in output.parameters():
+        nn.init.zeros_(parameter)
 
 
 SPEC = ModelSpec(
@@ -315,6 +339,11 @@ SPEC = ModelSpec(
     full_precision=("encoder.embed", "decoder.1", "decoder.3", "decoder.5"),
     safe_in_bf16=True,
     adapt=adapt,
+    parts={
+        "message passing": without_messages,
+        "exchange of modalities": without_exchange,
+        "graph": without_graph,
+    },
     limits=(
         "As published, each result is stretched to its own minimum and maximum: the brightness of "
         "a video may pump. Weights with tone=clip need none of it.",

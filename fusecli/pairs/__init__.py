@@ -11,13 +11,13 @@ import os
 import shlex
 import sys
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import IO, Literal
 
 from fusecli.errors import InputError, UsageError
-from fusecli.pairs import mismatch
+from fusecli.pairs import mismatch, times
 from fusecli.pairs.files import (
     Found,
     check_key,
@@ -33,6 +33,7 @@ from fusecli.pairs.files import (
     scan,
     twins,
 )
+from fusecli.pairs.times import Timing
 
 __all__ = ["Pair", "PairedFolder", "find_files", "find_pairs", "read_pair_list"]
 
@@ -81,7 +82,8 @@ def find_pairs(
     ir_suffix: str = "",
     vis_suffix: str = "",
     pair_regex: str | None = None,
-    pair_by: Literal["key", "order"] = "key",
+    pair_by: Literal["key", "order", "time"] = "key",
+    timing: Timing | None = None,
     unpaired: Literal["error", "skip"] = "error",
     out: str | None = None,
     reference: Side = "vis",
@@ -94,23 +96,26 @@ def find_pairs(
         recursive: Descend into sub-folders; their names become part of the key.
         ir_suffix: Stripped from the end of infrared stems before keys are compared.
         vis_suffix: The same for visible stems.
-        pair_regex: Its group `key`, or else its first, matched against the relative path, is the
-            key.
-        pair_by: `order` sorts both sides naturally and pairs by position.
+        pair_regex: Its group `key`, or else all its groups joined by `/`, matched against the
+            relative path, is the key.
+        pair_by: `order` sorts both sides naturally and pairs by position; `time` takes times from
+            names, and leaves frames without a partner out.
+        timing: How times are read and compared, for `time`.
         unpaired: `skip` goes on without the files that have no partner.
         out: Output path; refused where it would feed outputs back as inputs.
         reference: The side that names the pair where the two keys may differ.
 
     Raises:
         InputError: `read.missing`, `read.permission`, `pair.empty`, `pair.none`,
-            `pair.unmatched`, `pair.duplicate`, `pair.same`, `pair.count`, `pair.key`.
+            `pair.unmatched`, `pair.duplicate`, `pair.same`, `pair.count`, `pair.order`,
+            `pair.time`, `pair.key`.
         UsageError: `pair.regex`, `pair.options`, `out.inside`.
     """
-    if pair_regex is not None and (ir_suffix or vis_suffix or pair_by == "order"):
+    if pair_regex is not None and (ir_suffix or vis_suffix or pair_by != "key"):
         raise UsageError(
             "--pair-regex already says how keys are made",
             code="pair.options",
-            hint="leave out --ir-suffix, --vis-suffix and --pair-by order",
+            hint="leave out --ir-suffix, --vis-suffix and --pair-by",
         )
     found_ir, found_vis = scan(ir, recursive), scan(vis, recursive)
     if out is not None:
@@ -122,10 +127,12 @@ def find_pairs(
         check_some(source, found, side, recursive)
     ignored = found_ir.ignored + found_vis.ignored
 
-    if (found_ir.single and found_vis.single) or pair_by == "order":
+    left_ir: list[str] = []
+    left_vis: list[str] = []
+    if pair_by == "time":
+        pairs, left_ir, left_vis = _pair_by_time(found_ir, found_vis, timing or Timing(), reference)
+    elif (found_ir.single and found_vis.single) or pair_by == "order":
         pairs = _pair_by_order(found_ir, found_vis, ir_suffix, vis_suffix, reference)
-        left_ir: list[str] = []
-        left_vis: list[str] = []
     else:
         several = twins(found_ir) | twins(found_vis)
         key_ir, lost_ir = keyed_files(found_ir, key_maker(pair_regex, ir_suffix, several))
@@ -184,7 +191,56 @@ def _pair_by_order(
         sorted(vis.paths, key=lambda path: natural(vis.relative(path))),
         strict=True,
     )
-    return [Pair(key_of_path[v if reference == "vis" else i], i, v) for i, v in ordered]
+    matched = list(ordered)
+    _check_order([(ir.relative(i), vis.relative(v)) for i, v in matched])
+    return [Pair(key_of_path[v if reference == "vis" else i], i, v) for i, v in matched]
+
+
+def _check_order(names: Sequence[tuple[str, str]]) -> None:
+    """Refuse an order that pairs across folders, or numbers that both sides share otherwise."""
+    folders: dict[str, str] = {}
+    back: dict[str, str] = {}
+    for one, other in names:
+        a, b = os.path.dirname(one), os.path.dirname(other)
+        if folders.setdefault(a, b) != b or back.setdefault(b, a) != a:
+            raise _bad_order("the folders do not hold equally many", one, other)
+    numbers = [(mismatch.last_number(one), mismatch.last_number(other)) for one, other in names]
+    shared = {a for a, _ in numbers} & {b for _, b in numbers}
+    steps = {None if a is None or b is None else b - a for a, b in numbers}
+    if len(steps) > 1 and 2 * len(shared) >= len({a for a, _ in numbers}):
+        # counters of their own may differ by any number, but then by one and the same
+        one, other = next(pair for pair, (a, b) in zip(names, numbers, strict=True) if a != b)
+        raise _bad_order("both sides share their numbers, and these differ", one, other)
+
+
+def _bad_order(why: str, ir: str, vis: str) -> InputError:
+    return InputError(
+        f"--pair-by order would pair '{ir}' with '{vis}': {why}",
+        code="pair.order",
+        hint="pair by the numbers in the names: --pair-regex '([0-9]+)[^0-9/]*$', with further "
+        "groups for folders",
+    )
+
+
+def _pair_by_time(
+    ir: Found, vis: Found, timing: Timing, reference: Side
+) -> tuple[list[Pair], list[str], list[str]]:
+    """Return pairs of nearest frames, and the frames of both sides that have no partner."""
+    places = times.match_times(
+        times.times_of([ir.relative(path) for path in ir.paths], timing, "infrared"),
+        times.times_of([vis.relative(path) for path in vis.paths], timing, "visible"),
+        timing,
+    )
+    named = vis if reference == "vis" else ir
+    keys, _ = keyed_files(named, key_maker(None, "", twins(named)))
+    key_of_path = {path: key for key, path in keys.items()}
+    pairs = []
+    for i, v in places:
+        one, other = ir.paths[i], vis.paths[v]
+        pairs.append(Pair(key_of_path[other if reference == "vis" else one], one, other))
+    used_ir, used_vis = {i for i, _ in places}, {v for _, v in places}
+    left_ir = [path for place, path in enumerate(ir.paths) if place not in used_ir]
+    return pairs, left_ir, [p for place, p in enumerate(vis.paths) if place not in used_vis]
 
 
 def _check_distinct(pairs: Iterable[Pair], ir: Found, vis: Found) -> None:
@@ -201,9 +257,20 @@ def _check_distinct(pairs: Iterable[Pair], ir: Found, vis: Found) -> None:
             f"{len(same)} {'file is' if len(same) == 1 else 'files are'} on both sides",
             code="pair.same",
             facts=[pair.ir for pair in same[:10]],
-            hint="give two folders, or tell one folder's files apart with --ir-suffix and "
-            "--vis-suffix",
+            hint=_apart(ir),
         )
+
+
+def _apart(found: Found) -> str:
+    """Return how the two sides of one folder can be told apart."""
+    kinds = sorted({os.path.basename(os.path.dirname(path)) for path in found.paths})
+    if len(kinds) != 2 or found.single:
+        return (
+            "give two folders, or tell one folder's files apart with --ir-suffix and --vis-suffix"
+        )
+    globs = [shlex.quote(os.path.join(found.base, "**", kind, "*")) for kind in kinds]
+    how = shlex.quote(mismatch.LAYOUT_PATTERNS[0])
+    return f"name each side's folders, infrared first: {' '.join(globs)} --pair-regex {how}"
 
 
 def read_pair_list(file: str) -> Iterator[Pair]:

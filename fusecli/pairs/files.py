@@ -270,13 +270,14 @@ def key_maker(
             code="pair.regex",
             hint="put the part that both names share in brackets, for example '([0-9]+)'",
         )
-    group: str | int = "key" if "key" in pattern.groupindex else 1
+    groups: tuple[str | int, ...] = tuple(range(1, pattern.groups + 1))
+    if "key" in pattern.groupindex:
+        groups = ("key",)
 
     def key(name: str) -> str | None:
         match = pattern.search(name.replace(os.sep, "/"))
-        if match is None or not match[group]:
-            return None
-        return check_key(spelled(name, match[group]), typed=False)
+        text = "/".join(match[group] for group in groups if match[group]) if match else ""
+        return check_key(spelled(name, text), typed=False) if text else None
 
     return key
 
@@ -293,28 +294,35 @@ def keyed_files(
     """Return `{key: path}` and the paths for which there is no key."""
     keyed: dict[str, str] = {}
     lost: list[str] = []
-    twice: list[tuple[str, str, str]] = []
+    twice: dict[str, list[str]] = {}
     for path in found.paths:
         key = make_key(found.relative(path))
         if key is None:
             lost.append(path)
         elif key in keyed:
-            twice.append((key, keyed[key], path))
+            twice.setdefault(key, [keyed[key]]).append(path)
         else:
             keyed[key] = path
     if twice:
-        key, first, second = twice[0]
+        first, second = next(iter(twice.values()))[:2]
         narrow = os.path.join(os.path.dirname(first), "*" + os.path.splitext(first)[1])
         same_stem = os.path.splitext(first)[0] == os.path.splitext(second)[0]
         raise InputError(
             f"{len(twice)} {'key has' if len(twice) == 1 else 'keys have'} more than one file "
             f"in '{found.base or '.'}'",
             code="pair.duplicate",
-            facts=[f"{key}: {first}   {second}" for key, first, second in twice[:10]],
-            hint=f"choose one kind with a quoted glob: '{narrow}'" if same_stem else None,
-            details={"keys": [key for key, _, _ in twice[:100]]},
+            facts=[_shared(key, paths) for key, paths in list(twice.items())[:10]],
+            hint=f"choose one kind with a quoted glob: '{narrow}'"
+            if same_stem
+            else "take more of the path into the key: several groups of --pair-regex make one",
+            details={"keys": list(twice)[:100]},
         )
     return keyed, lost
+
+
+def _shared(key: str, paths: list[str]) -> str:
+    more = f"   and {len(paths) - 2} more" if len(paths) > 2 else ""
+    return f"{key}: {'   '.join(paths[:2])}{more}"
 
 
 def real_path(path: str) -> str:

@@ -17,6 +17,13 @@ SHOWN = 10  # names listed for each side
 CANDIDATES = 8  # suffix combinations tried on all keys
 SAMPLED = 2000  # keys of each side from which combinations are guessed
 
+# Folders of a frame, the kind of camera, the frame: with the stem as key, or with its number.
+LAYOUT_PATTERNS = (r"^(.+)/[^/]+/([^/.]+)", r"^(.+)/[^/]+/[^/]*?([0-9]+)[^0-9/]*$")
+LAYOUTS = {
+    ("lwir", "visible"): "KAIST",
+    ("infrared", "visible"): "RGBT234 and LasHeR",
+    ("ir", "rgb"): "VTUAV",
+}
 # Tried when no suffix helps: the digits of the name, then those of the path.
 NUMBER_PATTERNS = (r"([0-9]+)[^0-9/]*$", r"^[^0-9]*([0-9]+)")
 
@@ -38,10 +45,10 @@ def explain(
         left_vis: Visible paths without a partner.
         names_ir: Relative paths without image suffix of all infrared files.
         names_vis: The same of all visible files.
-        given: The user has said how keys are made, so nothing else is suggested.
+        given: The user has said how keys are made: names as they are may be better.
     """
     total = max(len(names_ir), len(names_vis))
-    suggestion = None if given else _suggest(names_ir, names_vis, paired)
+    suggestion = _suggest(names_ir, names_vis, paired, given)
     details = {
         "paired": paired,
         "unmatched_ir": list(left_ir[:100]),
@@ -51,7 +58,7 @@ def explain(
     hints = []
     if suggestion:
         count, options = suggestion
-        hints.append(f"{count} of {total} match with {options}")
+        hints.append(f"{count} of {total} match with {options}{_layout(names_ir, names_vis)}")
         details["suggestion"] = options
     if not paired:
         if not suggestion and len(names_ir) == len(names_vis):
@@ -117,12 +124,14 @@ def _near_misses(ir: Sequence[str], vis: Sequence[str]) -> list[tuple[str, str]]
 
 
 def _suggest(
-    names_ir: Sequence[str], names_vis: Sequence[str], paired: int
+    names_ir: Sequence[str], names_vis: Sequence[str], paired: int, given: bool
 ) -> tuple[int, str] | None:
     """Return how many pairs the best options make, and the options, where that is worth saying."""
     # Chance makes a pair or two; advice should bring at least half of the files together.
     worth = max(paired, (min(len(names_ir), len(names_vis)) - 1) // 2)
     best = (worth, "")
+    if given and (count := _matches(names_ir, names_vis)) > best[0]:
+        best = (count, "the names as they are: leave --ir-suffix, --vis-suffix, --pair-regex out")
     for ir_suffix, vis_suffix in _suffix_candidates(names_ir, names_vis):
         count = _matches(
             [name.removesuffix(ir_suffix) for name in names_ir],
@@ -132,9 +141,9 @@ def _suggest(
             best = (count, _suffix_options(ir_suffix, vis_suffix))
     if best[1]:
         return best
-    for pattern in NUMBER_PATTERNS:
-        number = re.compile(pattern)
-        count = _matches(_numbers(number, names_ir), _numbers(number, names_vis))
+    for pattern in (*LAYOUT_PATTERNS, *NUMBER_PATTERNS):
+        parts = re.compile(pattern)
+        count = _matches(_groups(parts, names_ir), _groups(parts, names_vis))
         if count > best[0]:
             best = (count, f"--pair-regex {shlex.quote(pattern)}")
     return best if best[1] else None
@@ -150,9 +159,27 @@ def _suffix_options(ir_suffix: str, vis_suffix: str) -> str:
     )
 
 
-def _numbers(pattern: re.Pattern[str], names: Sequence[str]) -> list[str]:
+def _groups(pattern: re.Pattern[str], names: Sequence[str]) -> list[str]:
     found = (pattern.search(name) for name in names)
-    return [match[1] for match in found if match]
+    return ["/".join(match.groups()) for match in found if match]
+
+
+def _layout(names_ir: Sequence[str], names_vis: Sequence[str]) -> str:
+    """Return the data set that keeps the kind of camera in this place, in brackets."""
+    kinds = [
+        {name.split("/")[-2].lower() for name in names[:SAMPLED] if "/" in name}
+        for names in (names_ir, names_vis)
+    ]
+    if any(len(kind) != 1 for kind in kinds):
+        return ""
+    known = LAYOUTS.get((kinds[0].pop(), kinds[1].pop()))
+    return f" (folders as in {known})" if known else ""
+
+
+def last_number(name: str) -> int | None:
+    """Return the last number in the last part of a path."""
+    digits = re.findall(r"[0-9]+", os.path.splitext(os.path.basename(name))[0])
+    return int(digits[-1]) if digits else None
 
 
 def _matches(keys_ir: Iterable[str], keys_vis: Iterable[str]) -> int:

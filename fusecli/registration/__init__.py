@@ -11,17 +11,137 @@
     transform   the file format `fusecli/transform/1`
     rig         one robust transform for a folder
 
-Importing this file imports none of them.
+What a user may choose is here, once: the command makes flags of it, the core reads it, and the
+fingerprint of a run hashes it. Importing this file imports nothing heavy.
 """
 
+from __future__ import annotations
+
 import difflib
+from dataclasses import dataclass
+from typing import Annotated, Literal
 
 from fusecli.errors import MissingError, UsageError
+from fusecli.options import Keep, OnReject, Quality, Side, flag, offering
 
 METHODS = ("auto", "ngf", "ecc", "mi", "phase", "feature", "flow", "reconet")
 TRANSFORMS = ("auto", "translation", "euclidean", "similarity", "affine", "homography", "dense")
 
+Family = Literal["auto", "translation", "euclidean", "similarity", "affine", "homography", "dense"]
+FieldFormat = Literal["none", "npz", "flo", "tiff"]
+Interpolation = Literal["nearest", "linear", "cubic"]
+Border = Literal["constant", "replicate", "reflect"]
+InterpolationFlag = Annotated[
+    Interpolation, flag("Resampling", "--interpolation", help="Of pixels between pixels.")
+]
+BorderFlag = Annotated[
+    Border, flag("Resampling", "--border", help="What is beyond the image that moves.")
+]
+
 _ONLY = {"phase": ("auto", "translation"), "flow": ("auto", "dense"), "reconet": ("auto", "dense")}
+
+
+@dataclass(frozen=True)
+class Resampling:
+    """How pixels between pixels, and pixels beyond the border, are made.
+
+    Args:
+        interpolation: Kernel.
+        border: What is beyond the image.
+        fill: Value there for `constant`, in the units of the image.
+    """
+
+    interpolation: InterpolationFlag = "linear"
+    border: BorderFlag = "constant"
+    fill: Annotated[
+        float, flag("Resampling", "--fill", help="Stored value there, for constant.")
+    ] = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimation:
+    """How transforms are found."""
+
+    method: Annotated[
+        str,
+        flag(
+            "Registration",
+            "--method",
+            metavar="NAME",
+            autocompletion=offering(*METHODS),
+            help=f"One of {', '.join(METHODS)}.",
+        ),
+    ] = "auto"
+    weights: Annotated[
+        str | None,
+        flag(
+            "Registration",
+            "--weights",
+            metavar="SPEC",
+            help="Of a trained register, for reconet and auto: file, or name in the manifest.",
+        ),
+    ] = None
+    transform: Annotated[
+        Family,
+        flag(
+            "Registration",
+            "--transform",
+            help="Family; auto is affine, and dense where that is verified to be better.",
+        ),
+    ] = "auto"
+    init: Annotated[
+        str | None,
+        flag("Registration", "--init", metavar="FILE", help="Transform to begin from."),
+    ] = None
+    apply: Annotated[
+        str | None,
+        flag(
+            "Registration",
+            "--apply",
+            metavar="PATH",
+            help="Estimate nothing: apply a transform file, or those of a folder by key.",
+        ),
+    ] = None
+    max_side: Annotated[
+        int,
+        flag("Registration", "--max-side", min=64, help="Longer side of the working images."),
+    ] = 1024
+    min_gain: Annotated[
+        float,
+        flag("Registration", "--min-gain", help="Rise of the agreement that is required."),
+    ] = 0.0
+    on_reject: Annotated[
+        OnReject,
+        flag("Registration", "--on-reject", help="identity: pass refused pairs on as they are."),
+    ] = "fail"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choices:
+    """Which side moves, and what is written of it."""
+
+    fixed: Annotated[
+        Side, flag("Registration", "--fixed", help="The side that stays; the other moves.")
+    ] = "vis"
+    per: Annotated[
+        Literal["pair", "folder"],
+        flag("Registration", "--per", help="folder: one transform for all pairs, a fixed rig."),
+    ] = "pair"
+    save_field: Annotated[
+        FieldFormat,
+        flag("Registration", "--save-field", help="Write every transform as a field too."),
+    ] = "none"
+    save_mask: Annotated[
+        bool, flag("Registration", "--save-mask", help="Also write OUT/.mask/KEY.png.")
+    ] = False
+    preview: Annotated[
+        Literal["none", "checker", "overlay", "field"],
+        flag("Registration", "--preview", help="Also write OUT/.preview/KEY.png."),
+    ] = "none"
+    metadata: Annotated[
+        Keep, flag("Resampling", "--metadata", help="EXIF, XMP, ICC and GeoTIFF tags.")
+    ] = "keep"
+    quality: Quality = 95
 
 
 def check_method(method: str) -> None:

@@ -17,13 +17,14 @@ from fusecli import images
 from fusecli.errors import InputError
 from fusecli.fields import Matrix, field_matrix, inside
 from fusecli.images import Picture
+from fusecli.outcome import Outcome, RunReport
+from fusecli.registration import Resampling
 from fusecli.registration import judge as score
 from fusecli.registration.estimate import Estimate, estimate
 from fusecli.registration.features import rescale
 from fusecli.registration.learned import LearnedRegister
-from fusecli.registration.move import Resampling, move, soft_edge
+from fusecli.registration.move import move, soft_edge
 from fusecli.registration.transform import Transform, check_sizes, load
-from fusecli.report import Outcome, RunReport
 
 _FADE = 0.06  # how far brightness goes on where data ends, as a share of the shorter side
 

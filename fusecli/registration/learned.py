@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from fusecli import checkpoint
 from fusecli.errors import MissingError, UsageError
 from fusecli.fields import inside, invert
+from fusecli.options import Side
 from fusecli.registration.features import Image, fit_size, resize_field, shrink
 
 SIDE = 512
@@ -38,10 +38,10 @@ class LearnedRegister:
 
     weights: str
     sha256: str
-    fixed: Literal["vis", "ir"] = "vis"
+    fixed: Side = "vis"
 
     @classmethod
-    def of(cls, weights: str | None, fixed: Literal["vis", "ir"] = "vis") -> LearnedRegister | None:
+    def of(cls, weights: str | None, fixed: Side = "vis") -> LearnedRegister | None:
         """Return a register after looking at its weights; None without weights.
 
         Raises:

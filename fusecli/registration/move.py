@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
 
 import cv2
 import numpy as np
@@ -13,27 +12,14 @@ from torch import Tensor
 
 from fusecli.fields import affine_part, grid_scaling, inside
 from fusecli.images import Metadata, Picture
-from fusecli.ops.resample import Border, Mode, positions, resample
+from fusecli.ops import resample as kernels
+from fusecli.ops.resample import positions, resample
+from fusecli.registration import Resampling
 
-_BORDERS: dict[str, Border] = {
+_BORDERS: dict[str, kernels.Border] = {
     "constant": "zeros", "replicate": "replicate", "reflect": "reflect",
 }  # fmt: skip
 _STRIP = 1 << 20  # output pixels in work at a time
-
-
-@dataclasses.dataclass(frozen=True)
-class Resampling:
-    """How pixels between pixels, and pixels beyond the border, are made.
-
-    Args:
-        interpolation: Kernel.
-        border: What is beyond the image.
-        fill: Value there for `constant`, in the units of the image.
-    """
-
-    interpolation: Mode = "linear"
-    border: Literal["constant", "replicate", "reflect"] = "constant"
-    fill: float = 0.0
 
 
 def move(pixels: np.ndarray, field: Tensor, how: Resampling) -> np.ndarray:

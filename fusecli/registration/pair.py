@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fusecli.images import Picture
+from fusecli.options import OnReject, Side
+from fusecli.registration import METHODS, Resampling
 from fusecli.registration.align import Alignment, luma_of, untouched
-from fusecli.registration.move import Resampling, move_picture
+from fusecli.registration.learned import LearnedRegister
+from fusecli.registration.move import move_picture
 from fusecli.registration.transform import Transform
 
 
@@ -54,3 +58,25 @@ def register_pictures(
         return RegisteredPair(moving, np.ones(luma.shape, bool), transform, luma)
     moved, covered = move_picture(moving, transform.displacement(), resampling)
     return RegisteredPair(moved, covered, transform, luma)
+
+
+def alignment_by(
+    name: str, weights: str | None, on_reject: OnReject, fixed: Side = "vis"
+) -> Alignment | None:
+    """Return how one image is brought onto the other before both are fused; None for `none`.
+
+    Args:
+        name: `none`, one of `METHODS`, or a stored transform, a file or folder.
+        weights: Of a trained register, for methods that use one.
+        on_reject: What becomes of a pair that is refused.
+        fixed: The side that stays.
+
+    Raises:
+        MissingError: No such weights, or they do not fit.
+        UsageError: `register.weights`: weights that register nothing.
+    """
+    if name == "none":
+        return None
+    if name not in METHODS:
+        return Alignment(stored=Path(name), on_reject=on_reject)
+    return Alignment(name, on_reject=on_reject, learned=LearnedRegister.of(weights, fixed))

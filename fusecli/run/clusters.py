@@ -20,7 +20,7 @@ from joblib import Parallel, delayed, parallel_config
 from joblib.parallel import BACKENDS, get_active_backend
 
 from fusecli.errors import UsageError
-from fusecli.report import Outcome
+from fusecli.outcome import Outcome
 from fusecli.run.stream import Item, Pool, attempt
 from fusecli.runtime import Runtime, usable_cores
 

@@ -19,12 +19,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol, Self
 
-from fusecli import __version__
 from fusecli.errors import InputError
-from fusecli.report import Outcome, relative
+from fusecli.outcome import Outcome
+from fusecli.report import relative
 from fusecli.run import outputs
 from fusecli.run.parts import Shard
 from fusecli.text import as_json
+from fusecli.version import __version__
 from fusecli.writing import refused
 
 SCHEMA = "fusecli/manifest/1"

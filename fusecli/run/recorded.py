@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import nullcontext
 from typing import Any, Protocol
 
-from fusecli.report import Outcome, Reporter, RunReport
+from fusecli.outcome import Outcome, RunReport
+from fusecli.report import Reporter
 from fusecli.run import stream
 from fusecli.run.outputs import remove_leftovers
 from fusecli.run.plan import Job, Plan
@@ -22,6 +23,9 @@ class Work(Protocol):
     def files(self, job: Job) -> Iterable[str]:
         """Return the paths it writes."""
 
+    def settings(self) -> dict[str, Any]:
+        """Return everything that changes results, with the name of the `command`."""
+
 
 class RecordedRun:
     """Items, the work, and where it is recorded.
@@ -29,8 +33,6 @@ class RecordedRun:
     Args:
         work: Of one item.
         jobs: What to do.
-        settings: Everything that changes results, with the name of the `command`; the
-            fingerprint of the run is made of it.
         threads: Items in work at the same time.
         record: Where the run is recorded, if it is.
         reporter: The voice of the command.
@@ -41,7 +43,6 @@ class RecordedRun:
         self,
         work: Work,
         jobs: Plan,
-        settings: Mapping[str, Any],
         *,
         threads: int,
         record: Record | None,
@@ -50,7 +51,8 @@ class RecordedRun:
     ) -> None:
         self.work, self.jobs, self.threads = work, jobs, threads
         self.reporter, self.pool = reporter, pool
-        self.manifest = Manifest(record, settings["command"], dict(settings)) if record else None
+        settings = work.settings()
+        self.manifest = Manifest(record, settings["command"], settings) if record else None
 
     def is_done(self, job: Job) -> bool:
         """Return whether the result of a job is up to date."""

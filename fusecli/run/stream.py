@@ -19,7 +19,8 @@ from typing import Any, Protocol
 from joblib import Parallel, delayed
 
 from fusecli.errors import FusecliError
-from fusecli.report import Outcome, Reporter, RunReport
+from fusecli.outcome import Outcome, RunReport
+from fusecli.report import Reporter
 from fusecli.run.outputs import discard, place
 from fusecli.run.record import Manifest
 

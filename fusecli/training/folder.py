@@ -24,11 +24,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from fusecli import __version__, checkpoint
+from fusecli import checkpoint
 from fusecli.errors import InputError, MissingError, UsageError
 from fusecli.images import encode, from_unit, write_atomic
 from fusecli.text import as_json
 from fusecli.training.recipe import TrainOptions
+from fusecli.version import __version__
 
 CONTENTS = ("config.toml", "metrics.jsonl", "samples", "last.safetensors", "best.safetensors",
             "last.state.pt", "checkpoints", "card.md")  # fmt: skip

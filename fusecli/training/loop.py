@@ -19,9 +19,9 @@ from fusecli import checkpoint
 from fusecli.errors import CheckError, InputError, UsageError
 from fusecli.models import Sample, Stage
 from fusecli.ops.resample import resample
+from fusecli.outcome import Outcome, RunReport
 from fusecli.pairs import Pair
-from fusecli.progress import duration
-from fusecli.report import Outcome, Reporter, RunReport
+from fusecli.report import Reporter, duration
 from fusecli.run.stream import Stop, graceful_stop
 from fusecli.runtime import Runtime
 from fusecli.training.crops import CropPlan, Crops, Pictures, ahead, on_device

@@ -142,8 +142,10 @@ class Learner:
             else:
                 self.critic.requires_grad_(False)
                 found = self.stage.loss(self.network, batch, self.critic)
-        loss = torch.stack([self.stage.weights[name] * found[name].float() for name in self.terms])
-        return torch.stack([*(found[name].float() for name in names), loss.sum()])
+            # read here, under autocast: what is not read is not worked out
+            value = {name: found[name].float() for name in found if name in names}
+        loss = torch.stack([self.stage.weights[name] * value[name] for name in self.terms])
+        return torch.stack([*(value[name] for name in names), loss.sum()])
 
     def _critic_step(self, batches: Sequence[Sample], rate: float) -> dict[str, float]:
         """Let the critic learn from the network as it is; return its loss, if there is one."""

@@ -8,15 +8,22 @@ A warp is described by what happens to the scene: under a shift of (5, 0) an obj
 image appears 5 px further right in the warped image.
 """
 
+from __future__ import annotations
+
 import difflib
 import importlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from fusecli import registration
 from fusecli.errors import UsageError
+from fusecli.options import Keep, Quality, Side, flag, offering
+from fusecli.registration import BorderFlag, FieldFormat, InterpolationFlag
+
+Kind = Literal["shift", "rigid", "similarity", "affine", "perspective", "elastic", "mixed"]
 
 _LINEAR = ("shift", "rotate", "scale", "shear")
 _ELASTIC = ("elastic_alpha", "elastic_sigma")
@@ -161,3 +168,104 @@ def recipe(
     }
     changes.update(given, kind=kind or start.kind)
     return replace(start, **changes)
+
+
+def _magnitude(name: str, metavar: str, help: str) -> Any:
+    return flag("Warp", name, metavar=metavar, help=help, show_default="preset's")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawn:
+    """What is drawn: a preset, and what is asked for besides."""
+
+    kind: Annotated[
+        Kind | None,
+        flag(
+            "Warp",
+            "--kind",
+            help="mixed is affine with elastic, and the default of the ReCoNet presets.",
+            show_default="affine",
+        ),
+    ] = None
+    preset: Annotated[
+        str,
+        flag(
+            "Warp",
+            "--preset",
+            metavar="NAME",
+            autocompletion=offering(*presets()),
+            help=f"Sets every magnitude below: {', '.join(presets())}.",
+        ),
+    ] = "medium"
+    shift: Annotated[float | None, _magnitude("--shift", "PX", "Along each axis.")] = None
+    rotate: Annotated[float | None, _magnitude("--rotate", "DEG", "About the centre.")] = None
+    scale: Annotated[float | None, _magnitude("--scale", "PCT", "Growth or shrinkage.")] = None
+    shear: Annotated[float | None, _magnitude("--shear", "DEG", "Lean of the y axis.")] = None
+    perspective: Annotated[
+        float | None,
+        _magnitude("--perspective", "FRAC", "Moves of the corners, as a fraction of the side."),
+    ] = None
+    elastic_alpha: Annotated[
+        float | None, _magnitude("--elastic-alpha", "PX", "Largest elastic displacement.")
+    ] = None
+    elastic_sigma: Annotated[
+        float | None, _magnitude("--elastic-sigma", "PX", "Its smoothness.")
+    ] = None
+
+    def recipe(self) -> Recipe:
+        """Return the kind of warp and the largest value of each of its components.
+
+        Raises:
+            UsageError: `usage.kind`, `usage.magnitude` or `usage.preset`.
+        """
+        values = {name: getattr(self, name) for name in (*_LINEAR, "perspective", *_ELASTIC)}
+        given = {name: value for name, value in values.items() if value is not None}
+        return recipe(self.preset, self.kind, given)
+
+
+@dataclass(frozen=True)
+class Resampling(registration.Resampling):
+    """How pixels of a warped image are made."""
+
+    interpolation: InterpolationFlag = "cubic"
+    border: BorderFlag = "reflect"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choices:
+    """Which side is warped, how often, and what is written."""
+
+    which: Annotated[
+        Side, flag("Warp", "--which", help="The side that is warped; the other is copied.")
+    ] = "ir"
+    exact: Annotated[
+        bool, flag("Warp", "--exact", help="Take magnitudes as they are: draw no less.")
+    ] = False
+    variants: Annotated[
+        int, flag("Warp", "--variants", min=1, max=9999, help="Warps of each image.")
+    ] = 1
+    noise: Annotated[
+        float,
+        flag("Warp", "--noise", metavar="SIGMA", min=0, help="Percent of the range, Gaussian."),
+    ] = 0.0
+    crop_valid: Annotated[
+        bool, flag("Warp", "--crop-valid", help="Crop both sides to the area valid in both.")
+    ] = False
+    link: Annotated[
+        Literal["copy", "hard", "sym"],
+        flag("Output", "--link", help="How untouched files get into OUT."),
+    ] = "copy"
+    save_field: Annotated[
+        FieldFormat, flag("Warp", "--save-field", help="Write every truth as a field too.")
+    ] = "none"
+    save_mask: Annotated[
+        bool, flag("Warp", "--save-mask/--no-save-mask", help="Write OUT/.mask/KEY.png.")
+    ] = True
+    preview: Annotated[
+        Literal["none", "grid", "field"],
+        flag("Warp", "--preview", help="Also write OUT/.preview/KEY.png."),
+    ] = "none"
+    metadata: Annotated[
+        Keep, flag("Resampling", "--metadata", help="EXIF, XMP and ICC of the warped image.")
+    ] = "keep"
+    quality: Quality = 95

@@ -8,100 +8,81 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fusecli import images, previews, writing
+from fusecli import images, pictures, writing
 from fusecli.errors import InputError
 from fusecli.fields import translation
 from fusecli.images import Picture
 from fusecli.images.boxes import Box, crop, cropped, largest_box
+from fusecli.outcome import Outcome, Stopwatch
 from fusecli.pairs.variants import split
-from fusecli.registration.move import Resampling, move_picture
+from fusecli.registration.move import move_picture
 from fusecli.registration.transform import Transform
-from fusecli.report import Outcome, Reporter, RunReport, Stopwatch
-from fusecli.run import stream
 from fusecli.run.outputs import discard, stage
-from fusecli.run.plan import Job, Plan
-from fusecli.run.record import Record
+from fusecli.run.plan import Job
 from fusecli.run.recorded import RecordedRun
-from fusecli.warps import Recipe
+from fusecli.warps import Choices, Recipe, Resampling
 from fusecli.warps.drawing import Warp, draw_warp, seeded
-
-Side = Literal["ir", "vis"]
-
-
-@dataclass(frozen=True)
-class Rules:
-    """What `fusecli warp` makes; see CLI.md 9.3.
-
-    Args:
-        recipe: Kind and magnitudes.
-        exact: Take the magnitudes as they are.
-        seed: Of all draws.
-        variants: Warps of each image.
-        paired: There is a visible side: OUT gets `ir`, `vis`, `clean` and `truth`.
-        which: The side that is warped.
-        link: How the other side gets into OUT.
-        resampling: Of the warped side.
-        crop_valid: Crop both sides to the area valid in both.
-        noise: Deviation of the noise on the warped side, in percent of its range.
-        save_field: Form in which every truth is written as a field too.
-        save_mask: Write where the warped image has data.
-        preview: Picture for the eye.
-        metadata: Of the warped image.
-        quality: Of JPEG and WebP.
-    """
-
-    recipe: Recipe
-    exact: bool = False
-    seed: int = 0
-    variants: int = 1
-    paired: bool = True
-    which: Side = "ir"
-    link: Literal["copy", "hard", "sym"] = "copy"
-    resampling: Resampling = Resampling("cubic", "reflect")
-    crop_valid: bool = False
-    noise: float = 0.0
-    save_field: Literal["none", "npz", "flo", "tiff"] = "none"
-    save_mask: bool = True
-    preview: Literal["none", "grid", "field"] = "none"
-    metadata: Literal["keep", "drop"] = "keep"
-    quality: int = 95
 
 
 class WarpItem:
     """The work of `fusecli warp`: called with one job in each thread.
 
     Args:
-        rules: See `Rules`.
+        recipe: Kind and magnitudes.
+        choices: Which side is warped, how often, and what is written.
+        resampling: Of the warped side.
+        seed: Of all draws.
+        paired: There is a visible side: OUT gets `ir`, `vis`, `clean` and `truth`.
         out: Output folder; None where OUT is one file, and the truth lies beside it.
     """
 
-    def __init__(self, rules: Rules, out: Path | None) -> None:
-        self.rules, self.out = rules, out
+    def __init__(
+        self,
+        recipe: Recipe,
+        choices: Choices,
+        resampling: Resampling,
+        *,
+        seed: int = 0,
+        paired: bool = True,
+        out: Path | None = None,
+    ) -> None:
+        self.recipe, self.choices, self.resampling = recipe, choices, resampling
+        self.seed, self.paired, self.out = seed, paired, out
+
+    def settings(self) -> dict[str, Any]:
+        """Return everything that changes results, for the fingerprint of a run."""
+        return {
+            "command": "warp",
+            "recipe": dataclasses.asdict(self.recipe),
+            "resampling": dataclasses.asdict(self.resampling),
+            "seed": self.seed,
+            "paired": self.paired,
+            **dataclasses.asdict(self.choices),
+        }
 
     def __call__(self, job: Job) -> Outcome:
         """Read, warp and write one item."""
         watch, outcome = Stopwatch(), Outcome(job.key, out=job.out)
-        rules = self.rules
+        choices = self.choices
         with watch("read"):
-            clean = images.read(job.ir if rules.which == "ir" else job.vis)
+            clean = images.read(job.ir if choices.which == "ir" else job.vis)
         size = clean.pixels.shape[:2]
         with watch("run"):
-            key, number = split(job.key, rules.variants)
-            generator = seeded(rules.seed, key, number)
-            warp = draw_warp(rules.recipe, size, generator, rules.exact)
-            warped, covered = move_picture(clean, warp.backward, rules.resampling)
+            key, number = split(job.key, choices.variants)
+            generator = seeded(self.seed, key, number)
+            warp = draw_warp(self.recipe, size, generator, choices.exact)
+            warped, covered = move_picture(clean, warp.backward, self.resampling)
             low, high = images.limits(clean.pixels, "auto", clean.invalid)
-            warped = noisy(warped, rules.noise / 100 * (high - low), generator)
-            box = largest_box(covered) if rules.crop_valid else (0, 0, *size)
+            warped = noisy(warped, choices.noise / 100 * (high - low), generator)
+            box = largest_box(covered) if choices.crop_valid else (0, 0, *size)
         with watch("write"):
             files = self._beside(job, warp, warped, covered, box)
             files.append((job.out, self._encoded(cropped(warped, box), job.format)))
@@ -137,14 +118,14 @@ class WarpItem:
         return self.out / "truth" / f"{job.key}.json"
 
     def _encoded(self, picture: Picture, format: str) -> bytes:
-        keep = self.rules.metadata == "keep"
+        keep = self.choices.metadata == "keep"
         return images.encode(
             picture.pixels,
             format=format,
             alpha=picture.alpha,
             # warped or cropped, the pixels no longer lie where the tags say
             metadata=picture.metadata.without_grid() if keep else None,
-            quality=self.rules.quality,
+            quality=self.choices.quality,
         )
 
     def _beside(
@@ -153,34 +134,35 @@ class WarpItem:
         """Return truth, mask and preview; beside standard output there is no place for them."""
         if job.out == "-":
             return []
-        truth = truth_of(job.key, warp, box, self.rules)
-        files = truth.files(self._truth_path(job), self.rules.save_field)
+        drawn = {"seed": self.seed, "noise": self.choices.noise}
+        truth = truth_of(job.key, warp, box, self.recipe.kind, drawn)
+        files = truth.files(self._truth_path(job), self.choices.save_field)
         if self.out is None:
             return files
-        if self.rules.save_mask:
+        if self.choices.save_mask:
             mask = images.encode(crop(covered, box).astype(np.uint8) * 255, format="png")
             files.append((str(self.out / ".mask" / f"{job.key}.png"), mask))
-        if self.rules.preview != "none":
+        if self.choices.preview != "none":
             backward = crop(warp.backward[0].permute(1, 2, 0).numpy(), box)
-            if self.rules.preview == "field":
-                picture = previews.wheel(backward)
+            if self.choices.preview == "field":
+                picture = pictures.wheel(backward)
             else:
                 pixels = crop(warped.pixels, box)
                 limits = images.limits(pixels, "p0.5:p99.5")
-                picture = previews.grid(images.luma(images.to_unit(pixels, limits)), backward)
+                picture = pictures.grid(images.luma(images.to_unit(pixels, limits)), backward)
             data = images.encode(picture, format="png")
             files.append((str(self.out / ".preview" / f"{job.key}.png"), data))
         return files
 
     def _others(self, job: Job) -> list[tuple[str, str]]:
         """Return source and final name of the side that stays and of the clean copy."""
-        rules = self.rules
-        if not rules.paired or self.out is None:
+        choices = self.choices
+        if not self.paired or self.out is None:
             return []
         sides = [("vis", job.vis), ("clean", job.ir)]
-        if rules.which == "vis":
+        if choices.which == "vis":
             sides = [("ir", job.ir), ("clean", job.vis)]
-        suffix = Path(job.out).suffix if rules.crop_valid else None
+        suffix = Path(job.out).suffix if choices.crop_valid else None
         return [
             (source, str(self.out / folder / (job.key + (suffix or Path(source).suffix))))
             for folder, source in sides
@@ -195,7 +177,7 @@ class WarpItem:
         parts: list[tuple[str, str]] = []
         try:
             for source, final in self._others(job):
-                if self.rules.crop_valid:
+                if self.choices.crop_valid:
                     picture = images.read(source)
                     if picture.pixels.shape[:2] != size:
                         raise InputError(
@@ -206,7 +188,7 @@ class WarpItem:
                         )
                     parts += stage([(final, self._encoded(cropped(picture, box), job.format))])
                 else:
-                    parts.append((linked(source, final, self.rules.link), final))
+                    parts.append((linked(source, final, self.choices.link), final))
         except BaseException:
             discard(parts)
             raise
@@ -214,71 +196,28 @@ class WarpItem:
 
 
 class WarpRun(RecordedRun):
-    """One run over many items.
+    """One run over many items: their truths end in one table."""
 
-    Args:
-        rules: See `Rules`.
-        jobs: What to do.
-        out: Output folder, or None where OUT is one file.
-        threads: Items in work at the same time.
-        record: Where the run is recorded, if it is.
-        reporter: The voice of the command.
-        pool: Where the work is done; threads of this process without it.
-    """
-
-    def __init__(
-        self,
-        rules: Rules,
-        jobs: Plan,
-        *,
-        out: Path | None,
-        threads: int,
-        record: Record | None,
-        reporter: Reporter,
-        pool: stream.Pool | None = None,
-    ) -> None:
-        super().__init__(
-            WarpItem(rules, out),
-            jobs,
-            {"command": "warp", **dataclasses.asdict(rules)},
-            threads=threads,
-            record=record,
-            reporter=reporter,
-            pool=pool,
-        )
-        self.out = out
-
-    def warp(self, out: str, fail_fast: bool = False) -> RunReport:
-        """Warp every item and return what became of them.
-
-        Raises:
-            InputError: Another run is at work in the same folder, or it cannot be written to.
-        """
-        return self.run(RunReport("warp", "warped", out), fail_fast)
+    work: WarpItem
 
     def conclude(self) -> None:
         """List the true transforms of all shards."""
-        if self.out is not None:
-            write_index(self.out / "truth", (job.key for job in self.jobs.everything()))
+        if self.work.out is not None:
+            write_index(self.work.out / "truth", (job.key for job in self.jobs.everything()))
 
 
-def truth_of(key: str, warp: Warp, box: Box, rules: Rules) -> Transform:
+def truth_of(key: str, warp: Warp, box: Box, kind: str, drawn: Mapping[str, Any]) -> Transform:
     """Return the transform that an ideal registration of a warped image finds.
 
     Args:
         key: Of the item.
         warp: What was drawn for the whole image.
         box: Top, left, height and width of what is kept, on both grids.
-        rules: See `Rules`.
+        kind: Of the recipe.
+        drawn: Further JSON values that say what was drawn.
     """
     top, left, height, width = box
-    drawn: dict[str, Any] = {
-        "kind": rules.recipe.kind,
-        "seed": rules.seed,
-        "noise": rules.noise,
-        "crop": list(box),
-        **warp.parameters,
-    }
+    parameters = {"kind": kind, **drawn, "crop": list(box), **warp.parameters}
     matrix = warp.matrix
     if matrix is not None:
         matrix = translation(-left, -top) @ matrix @ translation(left, top)
@@ -290,14 +229,14 @@ def truth_of(key: str, warp: Warp, box: Box, rules: Rules) -> Transform:
         )
     return Transform(
         key=key,
-        kind="dense" if matrix is None else rules.recipe.kind,
+        kind="dense" if matrix is None else kind,
         matrix=matrix,
         fixed_size=(height, width),
         moving_size=(height, width),
         field=forward,
         inverse=inverse,
         method="warp",
-        parameters=drawn,
+        parameters=parameters,
     )
 
 

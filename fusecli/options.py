@@ -34,6 +34,14 @@ Visible = Annotated[
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
+Side = Literal["ir", "vis"]
+"""One image of a pair."""
+Keep = Literal["keep", "drop"]
+DType = Literal["auto", "uint8", "uint16", "float32"]
+OnReject = Literal["identity", "fail"]
+"""What becomes of a pair that cannot be registered: passed on as it is, or a failure."""
+
+
 def offering(*words: str) -> Callable[[], list[str]]:
     """Return an `autocompletion` for options whose type does not tell what shells may offer."""
     return lambda: list(words)
@@ -42,6 +50,9 @@ def offering(*words: str) -> Callable[[], list[str]]:
 def flag(panel: str, *names: str, help: str, **more: Any) -> Any:
     """Return an option of one panel of `--help`; `more` is what `typer.Option` takes."""
     return typer.Option(*names, help=help, rich_help_panel=panel, **more)
+
+
+Quality = Annotated[int, flag("Output", "--quality", min=1, max=100, help="Of JPEG and WebP.")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,13 +87,38 @@ class Inputs:
             "Input",
             "--pair-regex",
             metavar="RE",
-            help="Its first group (or group 'key') in the relative path is the key.",
+            help="Its groups (or group 'key') in the relative path are the key.",
         ),
     ] = None
     pair_by: Annotated[
-        Literal["key", "order"],
-        flag("Input", "--pair-by", help="Match by key or by sorted place."),
+        Literal["key", "order", "time"],
+        flag("Input", "--pair-by", help="Match by key, by sorted place, or by times in names."),
     ] = "key"
+    time_format: Annotated[
+        str | None,
+        flag(
+            "Input",
+            "--time-format",
+            metavar="FORMAT",
+            show_default="found",
+            help="Of the times in names, such as %Y%m%d_%H%M%S_%f.",
+        ),
+    ] = None
+    max_gap: Annotated[
+        float | None,
+        flag(
+            "Input",
+            "--max-gap",
+            metavar="SECONDS",
+            min=0,
+            show_default="half a period",
+            help="Between two frames of a pair by time.",
+        ),
+    ] = None
+    offset: Annotated[
+        float,
+        flag("Input", "--offset", metavar="SECONDS", help="Added to infrared times."),
+    ] = 0.0
     unpaired: Annotated[
         Literal["error", "skip"],
         flag("Input", "--unpaired", help="What to do about files without a partner."),
@@ -133,69 +169,6 @@ class Output:
         Literal["auto", "png", "tiff", "jpeg", "webp", "npy"],
         flag("Output", "--format", help="auto keeps TIFF for TIFF and float results, else PNG."),
     ] = "auto"
-    quality: Annotated[
-        int, flag("Output", "--quality", min=1, max=100, help="Of JPEG and WebP.")
-    ] = 95
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pixels:
-    """How stored values become network input, and network output becomes stored values."""
-
-    ir_range: Annotated[
-        str,
-        flag(
-            "Pixels",
-            "--ir-range",
-            metavar="RULE",
-            autocompletion=offering("auto", "dtype"),
-            help="auto, dtype, LO:HI or pLO:pHI; auto is dtype for 8 bit, else p0.5:p99.5.",
-        ),
-    ] = "auto"
-    vis_range: Annotated[
-        str,
-        flag(
-            "Pixels",
-            "--vis-range",
-            metavar="RULE",
-            autocompletion=offering("auto", "dtype"),
-            help="The same for the visible image.",
-        ),
-    ] = "auto"
-    range_scope: Annotated[
-        Literal["image", "all"],
-        flag("Pixels", "--range-scope", help="Percentiles of each image, or once of all."),
-    ] = "image"
-    out_dtype: Annotated[
-        Literal["auto", "uint8", "uint16", "float32"],
-        flag("Pixels", "--out-dtype", help="auto follows the visible image."),
-    ] = "auto"
-    tone: Annotated[
-        Literal["model", "clip", "stretch"],
-        flag("Pixels", "--tone", help="The weights' own convention, clip, or stretch."),
-    ] = "model"
-    chroma: Annotated[
-        Literal["auto", "keep", "drop"],
-        flag("Pixels", "--chroma", help="Colours: as in the visible image, always, or never."),
-    ] = "auto"
-    alpha: Annotated[
-        Literal["drop", "keep"], flag("Pixels", "--alpha", help="Alpha of the visible image.")
-    ] = "drop"
-    fit: Annotated[
-        Literal["error", "ir-to-vis", "vis-to-ir"],
-        flag("Pixels", "--fit", help="Resample one image when the sizes differ."),
-    ] = "error"
-    grid: Annotated[
-        Literal["vis", "ir"],
-        flag("Pixels", "--grid", help="Whose grid and metadata the result takes."),
-    ] = "vis"
-    ir_luma: Annotated[
-        bool, flag("Pixels", "--ir-luma", help="Take the luma of false-colour infrared images.")
-    ] = False
-    metadata: Annotated[
-        Literal["keep", "drop"],
-        flag("Pixels", "--metadata", help="EXIF, XMP, ICC and GeoTIFF tags of the reference."),
-    ] = "keep"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,96 +1,69 @@
-"""A folder of pairs, the moving image of each brought onto the fixed one: `fusecli register`."""
+"""One pair from two files to a moved image and its transform: the work of `fusecli register`."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import numpy as np
 
-from fusecli import images, previews
+from fusecli import images, pictures
 from fusecli.errors import InputError
 from fusecli.images import Picture, tiff
+from fusecli.options import Side
+from fusecli.outcome import Outcome, Stopwatch
+from fusecli.registration import Choices, Resampling
 from fusecli.registration.align import (
-    AlignedReport,
     Alignment,
     as_transform,
     luma_of,
     note_transform,
 )
-from fusecli.registration.move import Resampling, metadata_of
+from fusecli.registration.move import metadata_of
 from fusecli.registration.pair import RegisteredPair, register_pictures
 from fusecli.registration.rig import Rig
 from fusecli.registration.transform import Transform
-from fusecli.report import Outcome, Reporter, RunReport, Stopwatch
-from fusecli.run import stream
 from fusecli.run.outputs import stage
 from fusecli.run.plan import Job, Plan
-from fusecli.run.record import Record
-from fusecli.run.recorded import RecordedRun
-
-Side = Literal["ir", "vis"]
-Preview = Literal["none", "checker", "overlay", "field"]
 
 
-@dataclass(frozen=True)
-class Rules:
-    """What `fusecli register` writes, and how; see CLI.md 9.2.
-
-    Args:
-        fixed: The side that stays.
-        per: `pair`, or `folder` for one transform of a fixed rig.
-        resampling: Of the moving image.
-        save_field: Form in which every transform is written as a field too.
-        save_mask: Also write where the moved image has data.
-        preview: Also write a picture for the eye.
-        metadata: Of the moved image: its own, on the grid of the fixed one.
-        quality: Of JPEG and WebP.
-    """
-
-    fixed: Side = "vis"
-    per: Literal["pair", "folder"] = "pair"
-    resampling: Resampling = Resampling()
-    save_field: Literal["none", "npz", "flo", "tiff"] = "none"
-    save_mask: bool = False
-    preview: Preview = "none"
-    metadata: Literal["keep", "drop"] = "keep"
-    quality: int = 95
-
-
-class RegisterPair:
+class RegisterItem:
     """The work of `fusecli register`: called with one job in each thread.
 
     Args:
         alignment: How transforms are found.
-        rules: See `Rules`.
+        choices: Which side moves, and what is written of it.
+        resampling: Of the moving image.
         out: Output folder; None where OUT is one file, and the transform lies beside it.
     """
 
-    def __init__(self, alignment: Alignment, rules: Rules, out: Path | None) -> None:
-        self.alignment, self.rules, self.out = alignment, rules, out
+    def __init__(
+        self, alignment: Alignment, choices: Choices, resampling: Resampling, out: Path | None
+    ) -> None:
+        self.alignment, self.choices, self.resampling = alignment, choices, resampling
+        self.out = out
 
     def __call__(self, job: Job) -> Outcome:
         """Read, register and write one pair."""
         watch, outcome = Stopwatch(), Outcome(job.key, out=job.out)
         with watch("read"):
-            fixed, moving = read_sides(job, self.rules.fixed)
+            fixed, moving = read_sides(job, self.choices.fixed)
             outcome.notes |= tiff.page_notes(fixed, moving)
         with watch("run"):
-            found = register_pictures(fixed, moving, self.alignment, self.rules.resampling, job.key)
+            found = register_pictures(fixed, moving, self.alignment, self.resampling, job.key)
             moved = found.moved
         with watch("write"):
             metadata = None
-            if self.rules.metadata == "keep":
+            if self.choices.metadata == "keep":
                 metadata = metadata_of(moving.metadata, fixed.metadata)
             data = images.encode(
                 moved.pixels,
                 format=job.format,
                 alpha=moved.alpha,
                 metadata=metadata,
-                quality=self.rules.quality,
+                quality=self.choices.quality,
             )
             files = self._beside(job, found)
             outcome.parts = stage([*files, (job.out, data)])
@@ -101,6 +74,15 @@ class RegisterPair:
         }
         note_transform(found.transform, outcome)
         return outcome
+
+    def settings(self) -> dict[str, Any]:
+        """Return everything that changes results, for the fingerprint of a run."""
+        return {
+            "command": "register",
+            "resampling": asdict(self.resampling),
+            **asdict(self.choices),
+            **self.alignment.settings(),
+        }
 
     def files(self, job: Job) -> Iterator[str]:
         """Yield the names of all files of a job."""
@@ -123,68 +105,17 @@ class RegisterPair:
         """Return the files besides the image."""
         if job.out == "-":
             return []
-        files = found.transform.files(self._transform_path(job), self.rules.save_field)
+        files = found.transform.files(self._transform_path(job), self.choices.save_field)
         if self.out is None:
             return files
-        if self.rules.save_mask:
+        if self.choices.save_mask:
             mask = images.encode(found.covered.astype(np.uint8) * 255, format="png")
             files.append((str(self.out / ".mask" / f"{job.key}.png"), mask))
-        if self.rules.preview != "none":
-            picture = preview(self.rules.preview, found)
+        if self.choices.preview != "none":
+            picture = preview(self.choices.preview, found)
             data = images.encode(picture, format="png")
             files.append((str(self.out / ".preview" / f"{job.key}.png"), data))
         return files
-
-
-class RegisterRun(RecordedRun):
-    """One run over many pairs.
-
-    Args:
-        alignment: How transforms are found.
-        rules: See `Rules`.
-        jobs: What to do; a rig is estimated from all shards of it.
-        out: Output folder, or None where OUT is one file.
-        threads: Pairs in work at the same time.
-        record: Where the run is recorded, if it is.
-        reporter: The voice of the command.
-        pool: Where the work is done; threads of this process without it.
-
-    Raises:
-        InputError: `register.rig`: the sizes of the images differ.
-    """
-
-    def __init__(
-        self,
-        alignment: Alignment,
-        rules: Rules,
-        jobs: Plan,
-        *,
-        out: Path | None,
-        threads: int,
-        record: Record | None,
-        reporter: Reporter,
-        pool: stream.Pool | None = None,
-    ) -> None:
-        if rules.per == "folder" and alignment.stored is None:
-            reporter.detail("estimating the camera rig from all pairs")
-            alignment = replace(alignment, rig=estimate_rig(alignment, rules.fixed, jobs))
-        super().__init__(
-            RegisterPair(alignment, rules, out),
-            jobs,
-            {"command": "register", **dataclasses.asdict(rules), **alignment.settings()},
-            threads=threads,
-            record=record,
-            reporter=reporter,
-            pool=pool,
-        )
-
-    def register(self, out: str, fail_fast: bool = False) -> RunReport:
-        """Register every pair and return what became of them.
-
-        Raises:
-            InputError: Another run is at work in the same folder, or it cannot be written to.
-        """
-        return self.run(AlignedReport("register", "registered", out), fail_fast)
 
 
 def estimate_rig(alignment: Alignment, fixed_side: Side, jobs: Plan) -> Transform:
@@ -220,7 +151,7 @@ def read_sides(job: Job, fixed: Side) -> tuple[Picture, Picture]:
     return images.read(paths[0]), images.read(paths[1])
 
 
-def preview(kind: Preview, found: RegisteredPair) -> np.ndarray:
+def preview(kind: str, found: RegisteredPair) -> np.ndarray:
     """Return a picture of a registration, (H, W, 3) uint8.
 
     Args:
@@ -228,10 +159,10 @@ def preview(kind: Preview, found: RegisteredPair) -> np.ndarray:
         found: The pair, registered.
     """
     if kind == "field":
-        return previews.wheel(found.transform.displacement()[0].permute(1, 2, 0).numpy())
+        return pictures.wheel(found.transform.displacement()[0].permute(1, 2, 0).numpy())
     pixels = found.moved.pixels
     unit = images.luma(images.to_unit(pixels, images.limits(pixels, "p0.5:p99.5", ~found.covered)))
-    draw = previews.checker if kind == "checker" else previews.overlay
+    draw = pictures.checker if kind == "checker" else pictures.overlay
     return draw(stretched(found.fixed), unit, found.covered)
 
 
