@@ -201,7 +201,7 @@ def picture(graph: dict[str, set[str]]) -> str:
 
 def drawn(text: str, graph: dict[str, set[str]]) -> str:
     """Return a page with its picture as the imports are."""
-    place = re.compile(r"(<!-- rooms -->\n).*?(\n<!-- end -->)", re.DOTALL)
+    place = re.compile(r"(<!-- shown, not run: the rooms -->\n).*?(\n<!-- end -->)", re.DOTALL)
     return place.sub(lambda found: found[1] + picture(graph) + found[2], text)
 
 

@@ -72,7 +72,7 @@ def whole_run(folder: Path, model: str, weights: str) -> None:
     from fusecli.outcome import RunReport
 
     marks: dict[str, float] = {}
-    add, init = RunReport.add, running.FusingRun.__init__
+    add, init = RunReport.add, running.FuseWork.__init__
     count = sum(1 for _ in (folder / "ir").iterdir())
 
     def adding(self: RunReport, outcome: object) -> None:
@@ -80,12 +80,12 @@ def whole_run(folder: Path, model: str, weights: str) -> None:
         if self.done == max(1, count // 10):
             marks["early"] = peak_mib()
 
-    def loading(self: running.FusingRun, *arguments: object, **options: object) -> None:
+    def loading(self: running.FuseWork, *arguments: object, **options: object) -> None:
         before = time.process_time()
         init(self, *arguments, **options)  # type: ignore[arg-type]
         marks["loading"] = time.process_time() - before
 
-    RunReport.add, running.FusingRun.__init__ = adding, loading  # type: ignore[method-assign,assignment]
+    RunReport.add, running.FuseWork.__init__ = adding, loading  # type: ignore[method-assign,assignment]
     command = ["fuse", str(folder / "ir"), str(folder / "vis"), "-o", str(folder / "out")]
     command += ["-m", model, "-q", *(["--weights", weights] if weights else [])]
     start = time.process_time()

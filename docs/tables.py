@@ -1,4 +1,4 @@
-"""Write the tables of the documentation from what is known: `python -m docs.tables`.
+"""Write what is derived from the code, tables and completions: `python -m docs.tables`.
 
 A table stands between `<!-- NAME -->` and `<!-- end -->` in `README.md` or `docs/metrics.md`.
 Networks and metrics are what the code has. What was measured is read where it was recorded: scores
@@ -15,6 +15,7 @@ from typing import Any
 
 from benchmarks.quality import LABELS
 from fusecli import metrics, models
+from fusecli.completions.__main__ import write
 from fusecli.model_cards import count_parameters
 
 ROOT = Path(__file__).parents[1]
@@ -161,3 +162,4 @@ def filled(text: str) -> str:
 if __name__ == "__main__":
     for page in PAGES:
         page.write_text(filled(page.read_text("utf-8")), "utf-8")
+    write(ROOT / "completions")

@@ -131,6 +131,10 @@ class RunReport:
         }
         return document | self.extra
 
+    def lines(self) -> list[str]:
+        """Return the closing lines."""
+        return [self.summary()]
+
     def summary(self) -> str:
         """Return the closing line."""
         counts = f"{self.verb} {self.done}, skipped {self.skipped}, failed {self.failed}"

@@ -260,7 +260,8 @@ class Reporter:
             for warning in report.warnings:
                 self.console.print(f"[yellow]warning:[/] {markup(warning['message'])}")
             self._failures(report)
-            self.console.print(markup(report.summary()))
+            for line in report.lines():
+                self.console.print(markup(line))
         if self.json:
             write_json(report.as_dict())
         return report.exit_code

@@ -320,3 +320,12 @@ def test_a_run_that_was_stopped_says_what_is_left() -> None:
     report = RunReport("fuse", "fused", "out", found=9, done=2, signal=2)
     report.extra = {"manifest": "out/.fusecli/manifest.jsonl"}
     assert report.summary().startswith("stopped, 7 of 9 left; the same command with --resume")
+
+
+def test_how_far_images_moved_is_a_line_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    from fusecli.registration.align import AlignedReport
+    from fusecli.report import Reporter
+
+    report = AlignedReport("register", "registered", "out", done=1, displacements=[2.0])
+    Reporter(progress="none").finish(report)
+    assert "moved by 2.0 px on average\nregistered 1, " in capsys.readouterr().err

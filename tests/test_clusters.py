@@ -13,7 +13,7 @@ from runs import contents, draw_pairs, fuse, lines
 
 from fusecli.errors import FusecliError
 from fusecli.fusion import Choices, Network
-from fusecli.fusion.run import Engine, FuseElsewhere
+from fusecli.fusion.run import FuseWork
 from fusecli.run import clusters
 from fusecli.runtime import Runtime
 
@@ -118,9 +118,10 @@ def test_standard_output_belongs_to_this_process(run_here, tmp_path: Path, capsy
 
 
 def test_weights_that_differ_elsewhere_are_noticed() -> None:
-    engine = Engine(RANDOM, Runtime.resolve("cpu"))
+    work = FuseWork(RANDOM, Choices(), Runtime.resolve("cpu"))
+    work.sha256 = "0" * 64
     with pytest.raises(FusecliError) as caught:
-        FuseElsewhere(engine, Choices(), "0" * 64)(None)
+        pickle.loads(pickle.dumps(work))(None)
     assert (caught.value.code, caught.value.exit_code) == ("weights.differ", 5)
     assert caught.value.hint
 
@@ -129,8 +130,8 @@ def test_workers_compute_in_as_many_threads(monkeypatch: pytest.MonkeyPatch) -> 
     """With other numbers of threads the last bits of sums differ: the bytes would too."""
     asked: list[int] = []
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
-    elsewhere = FuseElsewhere(Engine(RANDOM, Runtime.resolve("cpu")), Choices(), None)
+    work = FuseWork(RANDOM, Choices(), Runtime.resolve("cpu"))
     monkeypatch.setattr(torch, "set_num_threads", asked.append)
     with pytest.raises(AttributeError):  # there is no job, but by then the network is there
-        pickle.loads(pickle.dumps(elsewhere))(None)
+        pickle.loads(pickle.dumps(work))(None)
     assert asked == [3]

@@ -202,7 +202,7 @@ class TestRefusals:
             (bytes(range(256)) * 16, "not a picture"),
             (b"\xff\xd8\xff\xd9", "truncated|damaged"),
             (b"\x89PNG\r\n\x1a\n", "truncated"),
-            (b"GIF89a" + bytes(500), "not a picture"),
+            (b"GIF89a" + bytes(500), "GIF picture is not read here"),
             (b"BM" + bytes(60), "damaged|0x0"),
             (b"II*\0\x08\0\0\0", "TIFF"),
             (b"\x93NUMPY\x01\0\xff\xff", "NPY"),

@@ -330,3 +330,15 @@ def test_worker_hands_errors_to_the_caller_and_lives_on() -> None:
         worker(small, small)
     assert worker(large, large).image.shape == (8, 8)
     worker.close()
+
+
+def test_a_batch_norm_is_folded_wherever_it_follows_a_convolution_in_a_sequence() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.BatchNorm2d(4))
+    for _ in range(3):
+        network(torch.rand(2, 1, 9, 9))  # statistics to fold
+    image = torch.rand(1, 1, 9, 9)
+    folded = fold_batch_norm(network)
+    kinds = [type(part).__name__ for part in folded]
+    assert kinds == ["Conv2d", "Identity", "ReLU", "BatchNorm2d"]
+    assert torch.allclose(folded(image), network.eval()(image), atol=1e-6)

@@ -5,12 +5,18 @@ from __future__ import annotations
 import importlib
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fusecli import models
 from fusecli.errors import UsageError
 from fusecli.fusion import Aligning, Choices, Network
 from fusecli.options import Infrared, Inputs, Output, Running, Talk, Visible, grouped
 from fusecli.registration import METHODS, check_method, check_weights
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from fusecli.pairs import Pair
 
 
 @grouped
@@ -36,15 +42,15 @@ def fuse(
     reporter = talk.reporter(output.out)
     models.check(network.model, models.fusers())
     from fusecli.commands.pairing import (
-        choose_pool,
-        choose_record,
+        carry_out,
+        choose_place,
         rehearse,
         select_pairs,
         select_single,
+        start,
     )
     from fusecli.images.values import parse_range
-    from fusecli.run.parts import Shard
-    from fusecli.run.plan import Target, plan
+    from fusecli.run.plan import Target
 
     target = Target(
         output.out, output.name, output.format, choices.out_dtype, choices.grid, network.model
@@ -59,24 +65,19 @@ def fuse(
     _check_align(aligning, choices.fit)
     for rule in (choices.ir_range, choices.vis_range):
         parse_range(rule)
-    shard = Shard.parse(running.shard)
-    record = choose_record(output, shard, is_file=target.is_file)
     if choices.reader == "thermal":
         importlib.import_module("flyr")  # missing, it is better noticed now than in every item
     # each photograph of a thermal camera is both sides of its pair
     photos = ir if choices.reader == "thermal" and vis is None else None
     if photos is not None and choices.fit == "error":  # where the sizes always differ
         choices = replace(choices, fit="ir-to-vis")
-    jobs = plan(
-        select_pairs(ir, vis, inputs, output.out, reporter)
-        if photos is None
-        else select_single(photos, inputs, output.out),
-        target,
-        overwrite=output.overwrite,
-        known=record.known if record and output.resume else None,
-        limit=inputs.limit,
-        shard=shard,
-    )
+
+    def pairs() -> Iterable[Pair]:
+        if photos is not None:
+            return select_single(photos, inputs, output.out)
+        return select_pairs(ir, vis, inputs, output.out, reporter)
+
+    jobs, record = start(pairs, target, inputs, output, running)
     if running.dry_run and not output.resume:
         return rehearse("fuse", jobs, output.out, reporter)
 
@@ -84,26 +85,26 @@ def fuse(
 
     keep_freed_memory()
     from fusecli.fusion.ranges import measured
-    from fusecli.fusion.run import Engine, FusingRun
+    from fusecli.fusion.run import FuseWork
     from fusecli.registration.pair import alignment_by
-    from fusecli.runtime import Runtime
+    from fusecli.run.work import Run
 
-    runtime = Runtime.resolve(running.device, running.precision, running.jobs)
+    place = choose_place(running, output.out)
     if choices.range_scope == "all":
         reporter.detail(f"measuring the ranges of {len(jobs)} pairs")
-        choices = measured(choices, jobs.pairs, runtime.jobs)
-    pool = choose_pool(running, runtime, output.out)
-    run = FusingRun(
-        Engine(network, runtime, running.seed, running.backend, pool),
+        choices = measured(choices, jobs.pairs, place.runtime.jobs)
+    work = FuseWork(
+        network,
         choices,
-        record,
-        alignment_by(aligning.align, aligning.align_weights, aligning.on_reject, choices.grid),
-        Path(output.out, ".compare") if choices.compare != "none" else None,
+        place.runtime,
+        seed=running.seed,
+        alignment=alignment_by(
+            aligning.align, aligning.align_weights, aligning.on_reject, choices.grid
+        ),
+        sheets=Path(output.out, ".compare") if choices.compare != "none" else None,
     )
-    if running.dry_run:
-        return rehearse("fuse", jobs, output.out, reporter, run.is_done)
-    report = run.fuse(jobs, out=output.out, reporter=reporter, fail_fast=running.fail_fast)
-    return reporter.finish(report)
+    report = work.report(output.out, place.backend)
+    return carry_out(Run(work, jobs, record, place), report, running, reporter)
 
 
 def _check_align(aligning: Aligning, fit: str) -> None:

@@ -12,13 +12,13 @@ from fusecli.errors import UsageError
 from fusecli.options import Inputs, Output, Running
 
 if TYPE_CHECKING:
+    from fusecli.outcome import RunReport
     from fusecli.pairs import Pair
     from fusecli.report import Reporter
     from fusecli.run.parts import Shard
-    from fusecli.run.plan import Job, Plan
+    from fusecli.run.plan import Job, Plan, Target
     from fusecli.run.record import Record
-    from fusecli.run.stream import Pool
-    from fusecli.runtime import Runtime
+    from fusecli.run.work import Place, Run
 
 TIMING = ("time_format", "max_gap", "offset")  # options of --pair-by time
 
@@ -140,6 +140,55 @@ class PairList:
         return copy
 
 
+def start(
+    pairs: Callable[[], Iterable[Pair]],
+    target: Target,
+    inputs: Inputs,
+    output: Output,
+    running: Running,
+    folder: str = "",
+) -> tuple[Plan, Record | None]:
+    """Return what a run is going to do, all of it checked, and where that is recorded.
+
+    Args:
+        pairs: Finds them, once the options are known to be sound.
+        target: Where results go.
+        inputs: The options concerned.
+        output: The options concerned.
+        running: The options concerned.
+        folder: Of the results inside OUT, where the record lies.
+
+    Raises:
+        InputError: See `plan`.
+        UsageError: Options that make no sense or exclude each other.
+    """
+    from fusecli.run.parts import Shard
+    from fusecli.run.plan import plan
+
+    shard = Shard.parse(running.shard)
+    record = choose_record(output, shard, is_file=target.is_file)
+    known = None
+    if record is not None and output.resume:
+        within = f"{folder}/" if folder else ""
+        known = {name.removeprefix(within) for name in record.known if name.startswith(within)}
+    jobs = plan(
+        pairs(),
+        target,
+        overwrite=output.overwrite,
+        known=known,
+        limit=inputs.limit,
+        shard=shard,
+    )
+    return jobs, record
+
+
+def carry_out(run: Run, report: RunReport, running: Running, reporter: Reporter) -> int:
+    """Do what was planned, or list it for `--dry-run`, and return the exit code."""
+    if running.dry_run:
+        return rehearse(report.command, run.plan, report.out, reporter, run.is_done)
+    return reporter.finish(run(report, reporter, running.fail_fast))
+
+
 def choose_record(output: Output, shard: Shard, *, is_file: bool) -> Record | None:
     """Return where the record of a run goes and what earlier runs left; None for no record.
 
@@ -177,16 +226,21 @@ def choose_record(output: Output, shard: Shard, *, is_file: bool) -> Record | No
     return Record(path, output.out, shard, known, replaces, output.checksum)
 
 
-def choose_pool(running: Running, runtime: Runtime, out: str) -> Pool | None:
-    """Return where the work of a run is done; None for threads of this process.
+def choose_place(running: Running, out: str) -> Place:
+    """Return where the work of a run is done.
 
     Raises:
+        MissingError: No such device.
         UsageError: A backend that is unknown or cannot be used.
         ImportError: Its package is not installed.
     """
-    if running.backend == "threading":
-        return None
     from fusecli.run import clusters
+    from fusecli.run.work import Place
+    from fusecli.runtime import Runtime
+
+    runtime = Runtime.resolve(running.device, running.precision, running.jobs)
+    if running.backend == "threading":
+        return Place(runtime)
 
     clusters.check(running.backend, runtime)
     if out == "-":
@@ -196,9 +250,9 @@ def choose_pool(running: Running, runtime: Runtime, out: str) -> Pool | None:
             hint="leave --backend out: one image needs no second process",
         )
     everything = running.jobs == "auto" and running.backend in clusters.CLUSTERS
-    return clusters.pool(
-        running.backend, jobs=None if everything else runtime.jobs, chunk=running.chunk
-    )
+    jobs = None if everything else runtime.jobs
+    pool = clusters.pool(running.backend, jobs=jobs, chunk=running.chunk)
+    return Place(runtime, running.backend, pool)
 
 
 def rehearse(

@@ -37,22 +37,18 @@ def register(
     reporter = talk.reporter(output.out)
     check_combination(estimation.method, estimation.transform)
     check_weights(estimation.method, estimation.weights is not None)
-    from fusecli.commands.pairing import choose_pool, choose_record, rehearse, select_pairs
-    from fusecli.run.parts import Shard
-    from fusecli.run.plan import Target, plan
+    from fusecli.commands.pairing import carry_out, choose_place, rehearse, select_pairs, start
+    from fusecli.run.plan import Target
 
     moving: Side = "ir" if choices.fixed == "vis" else "vis"
     target = Target(output.out, output.name, output.format, grid=moving, typed=moving)
     _check(estimation, choices, target.is_file)
-    shard = Shard.parse(running.shard)
-    record = choose_record(output, shard, is_file=target.is_file)
-    jobs = plan(
-        select_pairs(ir, vis, inputs, output.out, reporter),
+    jobs, record = start(
+        lambda: select_pairs(ir, vis, inputs, output.out, reporter),
         target,
-        overwrite=output.overwrite,
-        known=record.known if record and output.resume else None,
-        limit=inputs.limit,
-        shard=shard,
+        inputs,
+        output,
+        running,
     )
     if running.dry_run and not output.resume:
         return rehearse("register", jobs, output.out, reporter)
@@ -61,8 +57,7 @@ def register(
     from fusecli.registration.item import RegisterItem, estimate_rig
     from fusecli.registration.learned import LearnedRegister
     from fusecli.registration.transform import load
-    from fusecli.run.recorded import RecordedRun
-    from fusecli.runtime import Runtime
+    from fusecli.run.work import Run
 
     alignment = Alignment(
         estimation.method,
@@ -77,20 +72,11 @@ def register(
     if choices.per == "folder" and alignment.stored is None:
         reporter.detail("estimating the camera rig from all pairs")
         alignment = replace(alignment, rig=estimate_rig(alignment, choices.fixed, jobs))
-    runtime = Runtime.resolve(running.device, running.precision, running.jobs)
     out = None if target.is_file else Path(output.out)
-    run = RecordedRun(
-        RegisterItem(alignment, choices, resampling, out),
-        jobs,
-        threads=runtime.jobs,
-        record=record,
-        reporter=reporter,
-        pool=choose_pool(running, runtime, output.out),
-    )
-    if running.dry_run:
-        return rehearse("register", jobs, output.out, reporter, run.is_done)
+    work = RegisterItem(alignment, choices, resampling, out)
+    run = Run(work, jobs, record, choose_place(running, output.out))
     report = AlignedReport("register", "registered", output.out)
-    return reporter.finish(run.run(report, running.fail_fast))
+    return carry_out(run, report, running, reporter)
 
 
 def _check(estimation: Estimation, choices: Choices, is_file: bool) -> None:

@@ -43,9 +43,8 @@ def warp(
             code="usage.magnitude",
             hint="--noise 2 is two percent of the image's range",
         )
-    from fusecli.commands.pairing import choose_pool, choose_record, rehearse
-    from fusecli.run.parts import Shard
-    from fusecli.run.plan import Target, plan
+    from fusecli.commands.pairing import carry_out, choose_place, rehearse, start
+    from fusecli.run.plan import Target
 
     paired = vis is not None or inputs.pairs is not None
     which = choices.which
@@ -56,38 +55,25 @@ def warp(
         target = Target(
             str(Path(output.out, which)), output.name, output.format, grid=which, typed=which
         )
-    shard = Shard.parse(running.shard)
-    record = choose_record(output, shard, is_file=single.is_file)
-    pairs = _items(ir, vis, inputs, output.out, reporter, choices.variants, paired)
-    jobs = plan(
-        pairs,
+    jobs, record = start(
+        lambda: _items(ir, vis, inputs, output.out, reporter, choices.variants, paired),
         target,
-        overwrite=output.overwrite,
-        known=_below(record.known, which, paired) if record and output.resume else None,
-        limit=inputs.limit,
-        shard=shard,
+        inputs,
+        output,
+        running,
+        folder=which if paired else "",
     )
     if running.dry_run and not output.resume:
         return rehearse("warp", jobs, output.out, reporter)
 
     from fusecli.outcome import RunReport
-    from fusecli.runtime import Runtime
-    from fusecli.warps.item import WarpItem, WarpRun
+    from fusecli.run.work import Run
+    from fusecli.warps.item import WarpItem
 
     out = None if single.is_file else Path(output.out)
-    runtime = Runtime.resolve(running.device, running.precision, running.jobs)
-    run = WarpRun(
-        WarpItem(recipe, choices, resampling, seed=running.seed, paired=paired, out=out),
-        jobs,
-        threads=runtime.jobs,
-        record=record,
-        reporter=reporter,
-        pool=choose_pool(running, runtime, output.out),
-    )
-    if running.dry_run:
-        return rehearse("warp", jobs, output.out, reporter, run.is_done)
-    report = RunReport("warp", "warped", output.out)
-    return reporter.finish(run.run(report, running.fail_fast))
+    work = WarpItem(recipe, choices, resampling, seed=running.seed, paired=paired, out=out)
+    run = Run(work, jobs, record, choose_place(running, output.out))
+    return carry_out(run, RunReport("warp", "warped", output.out), running, reporter)
 
 
 def _items(
@@ -106,12 +92,6 @@ def _items(
     if paired or ir is None:
         return Variants(select_pairs(ir, vis, inputs, out, reporter), variants)
     return Variants(select_single(ir, inputs, out), variants)
-
-
-def _below(known: Iterable[str], folder: str, paired: bool) -> set[str]:
-    """Return the results that earlier runs recorded, relative to the folder of the warped side."""
-    prefix = f"{folder}/" if paired else ""
-    return {name.removeprefix(prefix) for name in known if name.startswith(prefix)}
 
 
 def _check(choices: Choices, paired: bool, is_file: bool) -> None:

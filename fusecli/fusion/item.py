@@ -84,7 +84,7 @@ class FuseItem:
 
             def write(target: BinaryIO) -> None:
                 bands = pair.bands(str(Path(job.out).parent))
-                tiff_rows.write(target, pair.shape, pair.dtype, metadata, bands)
+                tiff_rows.write(target, pair.shape, pair.dtype, metadata, bands, pair.nodata)
 
             with watch("write"):
                 outcome.parts = stage([(job.out, write)])
@@ -112,6 +112,7 @@ class FuseItem:
                 alpha=fused.alpha,
                 metadata=self._metadata(reference, fused.pixels.shape[:2], outcome),
                 quality=self.choices.quality,
+                invalid=fused.invalid,
             )
             outcome.parts = stage([*self._sheet(job, fused), (job.out, data)])
         outcome.ms = fused.ms | {

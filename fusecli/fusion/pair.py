@@ -55,6 +55,7 @@ class FusedPair:
         limits: Stored values of the infrared and the visible image that became 0 and 1.
         notes: Code to message of warnings.
         transform: What brought one side onto the other, where something did.
+        invalid: Pixels that the side on whose grid it lies has no measurement for, (H, W) bool.
         ms: Milliseconds by part: `read`, `align`, `run`, `write`.
     """
 
@@ -65,6 +66,7 @@ class FusedPair:
     limits: tuple[Limits, Limits]
     notes: dict[str, str]
     transform: Transform | None
+    invalid: np.ndarray | None
     ms: dict[str, float]
 
 
@@ -99,6 +101,7 @@ def fuse_pictures(
             images.limits(vis.pixels, choices.vis_range, vis.invalid),
         )
         notes = range_notes(key, limits[0], pixels.dtype, lambda v: float(np.mean(pixels >= v)))
+        notes |= images.notes_of(ir)
         sides = Sides(
             images.to_unit(pixels, limits[0], ir.invalid),
             images.to_unit(vis.pixels, limits[1], vis.invalid),
@@ -115,6 +118,8 @@ def fuse_pictures(
     answer = network(sides.ir, luma)
     watch.ms["run"] = round(answer.ms, 3)
     with watch("write"):
+        if alignment is None:
+            fill_gaps(answer.image, luma, _gaps(ir, luma))
         unit = _finish(answer.image, sides, luma, choices)
         dtype = result_type(choices, vis.pixels.dtype)
         return FusedPair(
@@ -125,8 +130,24 @@ def fuse_pictures(
             limits=limits,
             notes=notes,
             transform=transform,
+            invalid=_gaps(vis if choices.grid == "vis" else ir, sides.ir),
             ms=watch.ms,
         )
+
+
+def _gaps(picture: Picture, pixels: np.ndarray) -> np.ndarray | None:
+    """Return where a picture has no measurement, on the grid of `pixels`; None for nowhere."""
+    if picture.invalid is None or picture.invalid.shape == pixels.shape:
+        return picture.invalid
+    size = pixels.shape[1], pixels.shape[0]
+    gaps = cv2.resize(picture.invalid.view(np.uint8), size, interpolation=cv2.INTER_NEAREST)
+    return np.asarray(gaps != 0)
+
+
+def fill_gaps(fused: np.ndarray, visible: np.ndarray, gaps: np.ndarray | None) -> None:
+    """Put the visible luma where the infrared image has no measurement, in place; all (H, W)."""
+    if gaps is not None:
+        fused[gaps] = visible[gaps]
 
 
 def _finish(fused: np.ndarray, sides: Sides, luma: np.ndarray, choices: Choices) -> np.ndarray:

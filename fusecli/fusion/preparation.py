@@ -1,6 +1,7 @@
 """What is done to a trained network before it runs: the same function, spelt for speed."""
 
 import copy
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -28,14 +29,18 @@ def prepare(
 def fold_batch_norm(network: nn.Module) -> nn.Module:
     """Return a copy in eval mode whose batch norms are folded into the convolutions before them.
 
-    Blocks are recognised by their attributes `conv` and `bn`, applied in that order.
+    A convolution is followed by its norm where the two are neighbours in an `nn.Sequential`, or are
+    called `conv` and `bn` in a block that applies them in that order.
     """
     network = copy.deepcopy(network).eval()
     for block in network.modules():
-        convolution, norm = getattr(block, "conv", None), getattr(block, "bn", None)
-        if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-            block.conv = fuse_conv_bn_eval(convolution, norm)
-            block.bn = nn.Identity()
+        named = dict(block.named_children())
+        pairs = pairwise(named) if isinstance(block, nn.Sequential) else [("conv", "bn")]
+        for first, second in pairs:
+            convolution, norm = named.get(first), named.get(second)
+            if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                setattr(block, first, fuse_conv_bn_eval(convolution, norm))
+                setattr(block, second, nn.Identity())
     return network
 
 

@@ -16,16 +16,18 @@ import cv2
 import numpy as np
 
 from fusecli.errors import InputError
-from fusecli.images import containers, tiff
+from fusecli.images import containers, palettes, tiff
 from fusecli.images.containers import Container
 from fusecli.images.encoding import HOLDS, check_format, encode
 from fusecli.images.metadata import ICC_SPACE, Metadata, orientation, turn, upright, upright_xmp
 from fusecli.images.values import (
+    bytes_swapped,
     from_unit,
     invalid_pixels,
     limits,
     luma,
     parse_range,
+    stray_value,
     to_unit,
 )
 from fusecli.pairs.files import pixel_limit
@@ -33,7 +35,7 @@ from fusecli.writing import write_atomic
 
 __all__ = [
     "HOLDS", "Metadata", "Picture", "as_grey", "check_format", "decode", "encode",
-    "from_array", "from_unit", "limits", "luma", "parse_range", "read", "to_unit",
+    "from_array", "from_unit", "limits", "luma", "notes_of", "parse_range", "read", "to_unit",
     "write_atomic",
 ]  # fmt: skip
 
@@ -57,7 +59,8 @@ class Picture:
         alpha: Opacity, (H, W) of the same type, or None.
         metadata: What the file says beside the pixels; orientation is 1.
         format: `png`, `jpeg`, `tiff`, `webp`, `bmp`, `pnm`, `pfm` or `npy`, by content.
-        nonfinite: How many pixels are NaN, infinite, or the file's no-data value.
+        nonfinite: How many pixels have no measurement: NaN, infinite, the file's no-data value,
+            outside its mask, or fully transparent.
         invalid: (H, W) bool, those pixels, or None where there are none.
         more_pages: True when a TIFF has pages beyond this one.
         path: Where it came from, for messages.
@@ -184,7 +187,8 @@ def as_grey(picture: Picture, luma_ok: bool = False) -> np.ndarray:
 
     Args:
         picture: Usually infrared.
-        luma_ok: Take the luma of false colours too.
+        luma_ok: Take false colours too: by their place on the palette where that is recognised,
+            by their luma otherwise.
 
     Raises:
         InputError: `read.colour`: false colours, and `luma_ok` is off.
@@ -192,21 +196,52 @@ def as_grey(picture: Picture, luma_ok: bool = False) -> np.ndarray:
     pixels = picture.pixels
     if pixels.ndim == 2:
         return pixels
-    if not luma_ok:
-        spread = _spread(pixels, picture.invalid)
-        if spread > GREY_TOLERANCE:
+    spread = _spread(pixels, picture.invalid)
+    if spread > GREY_TOLERANCE:
+        if not luma_ok:
             raise InputError(
                 f"{picture.path or 'the infrared image'} is in colour: its channels differ by "
                 f"{spread:.0%} of their range on average",
                 code="read.colour",
-                hint="accept the brightness of false colours with --ir-luma; if it is the visible "
-                "image, IR and VIS are swapped: infrared comes first",
+                hint="accept false colours with --ir-luma: usual palettes are read as a scale; if "
+                "this is the visible image, IR and VIS are swapped: infrared comes first",
                 details={"path": picture.path, "spread": round(spread, 4)},
             )
+        palette = palettes.recognised(pixels, picture.invalid)
+        if palette is not None:
+            return palettes.scale(pixels, palette)
     grey = luma(pixels)
     if pixels.dtype.kind == "u":
         return np.rint(grey).astype(pixels.dtype)
     return grey
+
+
+def notes_of(picture: Picture) -> dict[str, str]:
+    """Return what is doubtful about the values of an infrared picture, by code: warnings.
+
+    False colours of no known palette, 16-bit values whose bytes are swapped, and a value far from
+    all others that looks as if it stood for no measurement.
+    """
+    name, pixels, notes = picture.path or "the infrared image", picture.pixels, {}
+    if pixels.ndim == 3:
+        coloured = _spread(pixels, picture.invalid) > GREY_TOLERANCE
+        if coloured and palettes.recognised(pixels, picture.invalid) is None:
+            notes["read.palette"] = (
+                f"{name} is in false colours of no known palette: their brightness is taken, "
+                "which may show hot as dark"
+            )
+        return notes
+    if bytes_swapped(pixels):
+        notes["read.swapped"] = (
+            f"{name} is noise until its bytes are swapped: it was saved in the wrong byte order"
+        )
+    found = stray_value(pixels, picture.invalid)
+    if found is not None:
+        notes["range.stray"] = (
+            f"{name}: {found.share:.1%} of the pixels are exactly {found.value:g}, far from all "
+            f"others; if that is no measurement, use --ir-range={found.low:g}:{found.high:g}"
+        )
+    return notes
 
 
 # --- decoding ----------------------------------------------------------------------------------
@@ -244,7 +279,7 @@ def _from_tiff(data: bytes, name: str, check_size: Any) -> Picture:
     metadata = replace(metadata, xmp=upright_xmp(metadata.xmp))
     if page.orientation != 1:  # tie points count pixels as stored
         metadata = replace(metadata, geo=())
-    picture = _finish(pixels, alpha, metadata, "tiff", page.nodata, name)
+    picture = _finish(pixels, alpha, metadata, "tiff", page.nodata, name, page.valid)
     return _turned(replace(picture, more_pages=page.more_pages), page.orientation)
 
 
@@ -309,6 +344,11 @@ def _canonical(stored: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         return _native(stored), None
     channels = stored.shape[2]
     if channels > 4:
+        if len(stored) <= 4:
+            raise ValueError(
+                f"shape {stored.shape} has its bands first: save array.transpose(1, 2, 0), or "
+                "array[0] of a single one"
+            )
         raise ValueError(f"{channels} channels are not a picture")
     alpha = _native(stored[..., -1]) if channels in (2, 4) else None
     if channels <= 2:
@@ -361,10 +401,14 @@ def _finish(
     format: str,
     nodata: float | None,
     name: str,
+    valid: np.ndarray | None = None,
 ) -> Picture:
     if not pixels.size:
         raise ValueError("the picture has no pixels")
     invalid = invalid_pixels(pixels, nodata)
+    for shown in (valid, None if alpha is None else alpha != 0):
+        if shown is not None and shown.any():  # some writers leave an opacity of 0 everywhere
+            invalid = ~shown if invalid is None else invalid | ~shown
     count = 0 if invalid is None else int(np.count_nonzero(invalid))
     return Picture(pixels, alpha, metadata, format, count, invalid if count else None, path=name)
 

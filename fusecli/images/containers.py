@@ -96,7 +96,51 @@ def inspect(data: bytes) -> Container:
         return _pfm(data)
     if len(data) < 4096 and all(byte >= 32 or byte in b"\t\r\n" for byte in data[:512]):
         raise ValueError("the content is text, not a picture")
-    raise ValueError("the content is not a picture of any kind that is read here")
+    raise ValueError(_foreign(data) or "the content is not a picture of any kind that is read here")
+
+
+MAGICK = "convert it: magick {} -depth 16 a.tiff"
+# How files begin that are not read here, what they are, and what to do with them.
+FOREIGN = (
+    (rb".{4}ftyp(heic|heix|hevc|mif1|msf1)", "a HEIC picture", MAGICK.format("a.heic")),
+    (rb".{4}ftyp(avif|avis)", "an AVIF picture", MAGICK.format("a.avif")),
+    (rb".{4}ftyp", "a film", "take its frames: ffmpeg -i film.mp4 frames/%06d.png"),
+    (rb"\xff\x0a|\0\0\0\x0cJXL ", "a JPEG XL picture", "convert it: djxl a.jxl a.png"),
+    (
+        rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51",
+        "a JPEG 2000 picture",
+        "convert it: gdal_translate a.jp2 a.tif",
+    ),
+    (
+        rb"FFF\0|AFF\0",
+        "a thermal film or picture of FLIR (SEQ, FFF)",
+        "export its frames as radiometric JPEG or as TIFF in degrees with FLIR's own program",
+    ),
+    (
+        rb"PK\x03\x04",
+        "an archive (NPZ, ZIP)",
+        "unpack it; an NPZ with numpy.save('a.npy', numpy.load('a.npz')['NAME'])",
+    ),
+    (
+        rb"\x89HDF|MATLAB 5",
+        "a MAT or HDF5 file",
+        "save its array as .npy: numpy.save('a.npy', array)",
+    ),
+    (rb"GIF8", "a GIF picture", "convert it: magick a.gif a.png"),
+    (
+        rb"RIFF.{4}AVI |\x1a\x45\xdf\xa3",
+        "a film",
+        "take its frames: ffmpeg -i film frames/%06d.png",
+    ),
+)
+
+
+def _foreign(data: bytes) -> str | None:
+    """Return what a file is that is not read here, and how it becomes one that is."""
+    for start, name, remedy in FOREIGN:
+        if re.match(start, data[:32], re.DOTALL):
+            return f"{name} is not read here; {remedy}"
+    return None
 
 
 def _png(data: bytes) -> Container:

@@ -65,8 +65,12 @@ def encode(
     alpha: np.ndarray | None = None,
     metadata: Metadata | None = None,
     quality: int = 95,
+    invalid: np.ndarray | None = None,
 ) -> bytes:
     """Return an image file as bytes.
+
+    Pixels without a measurement stay so where the format has a way to say it: NaN in float, the
+    no-data tag in other TIFF files, full transparency in PNG and WebP. JPEG has none.
 
     Args:
         pixels: (H, W) or (H, W, 3) RGB; uint8, uint16 or float32 as the format allows.
@@ -74,14 +78,18 @@ def encode(
         alpha: Opacity, (H, W) of the same type. PNG stores grey with alpha as colour.
         metadata: Put into the file as far as the format has a place for it; None for none.
         quality: 1 to 100, of JPEG and WebP.
+        invalid: (H, W) bool, pixels without a measurement, or None.
 
     Raises:
         UsageError: `out.format`.
         InputError: `write.encode`: the encoder refuses, for example a WebP above 16383 pixels.
     """
     check_format(format, pixels.dtype, alpha is not None)
+    nodata = None
+    if invalid is not None and invalid.any():
+        pixels, alpha, nodata = _marked(pixels, alpha, invalid, format)
     if format == "tiff":
-        return tiff.write(pixels, alpha, metadata or Metadata())
+        return tiff.write(pixels, alpha, metadata or Metadata(), nodata)
     if format == "npy":
         target = io.BytesIO()
         whole = pixels if alpha is None else np.dstack((pixels, alpha))
@@ -107,6 +115,34 @@ def encode(
     if metadata is None:
         return encoded
     return embed(encoded, format, metadata, 1 if pixels.ndim == 2 and format != "webp" else 3)
+
+
+def _marked(
+    pixels: np.ndarray, alpha: np.ndarray | None, invalid: np.ndarray, format: str
+) -> tuple[np.ndarray, np.ndarray | None, str | None]:
+    """Return pixels, opacity and no-data tag that say where there is no measurement."""
+    if pixels.dtype.kind == "f" or (alpha is None and format == "tiff"):
+        return mark(pixels.copy(), invalid), alpha, nodata_of(pixels.dtype)
+    if format in ("png", "webp", "tiff"):
+        full = np.full(invalid.shape, np.iinfo(pixels.dtype).max, pixels.dtype)
+        alpha = np.where(invalid, 0, full if alpha is None else alpha).astype(pixels.dtype)
+    return pixels, alpha, None
+
+
+def nodata_of(dtype: np.dtype) -> str:
+    """Return what pixels without a measurement hold, as the no-data tag of TIFF has it."""
+    return "nan" if dtype.kind == "f" else "0"
+
+
+def mark(pixels: np.ndarray, invalid: np.ndarray) -> np.ndarray:
+    """Put the no-data value into pixels without a measurement; those pixels are returned.
+
+    A measurement of 0 becomes 1 in integers, or it would count as none.
+    """
+    if pixels.dtype.kind == "u":
+        np.maximum(pixels, 1, out=pixels)
+    pixels[invalid] = float(nodata_of(pixels.dtype))
+    return pixels
 
 
 def _bgr(pixels: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:

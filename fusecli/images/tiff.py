@@ -49,6 +49,7 @@ class Page:
         metadata: EXIF, XMP, ICC, GeoTIFF tags and resolution.
         nodata: Value of pixels without a measurement, if the file names one.
         more_pages: True when further pages are not overviews or masks of the first.
+        valid: (H, W) bool of an internal mask, or None.
     """
 
     pixels: np.ndarray
@@ -58,6 +59,7 @@ class Page:
     metadata: Metadata
     nodata: float | None
     more_pages: bool
+    valid: np.ndarray | None
 
 
 def read(data: bytes, check_size: Callable[[int, int], None], fallback: Decode) -> Page:
@@ -102,6 +104,7 @@ def _read_page(data: bytes, file: tifffile.TiffFile, page: Any, fallback: Decode
     if int(page.photometric) == 0 and pixels.dtype.kind == "u" and not _expands(page):
         pixels = np.array((1 << page.bitspersample) - 1, pixels.dtype) - pixels
     colours, alpha = _roles(page, pixels.shape[2])
+    height, width = pixels.shape[:2]
     about = describe(page)
     return Page(
         pixels,
@@ -111,6 +114,7 @@ def _read_page(data: bytes, file: tifffile.TiffFile, page: Any, fallback: Decode
         about.metadata,
         about.nodata,
         more_pages(file),
+        _mask(file, data, (height, width)),
     )
 
 
@@ -268,6 +272,25 @@ def more_pages(file: tifffile.TiffFile) -> bool:
     return not int(getattr(second, "subfiletype", 0)) & 5  # 1 is an overview, 4 a mask
 
 
+def mask_page(file: tifffile.TiffFile) -> Any | None:
+    """Return the page that says which pixels of the first one hold a measurement, if any does."""
+    try:
+        second = file.pages[1].aspage()
+    except Exception:  # none, or too damaged to look at
+        return None
+    return second if int(second.subfiletype) & 4 else None
+
+
+def _mask(file: tifffile.TiffFile, data: bytes, size: tuple[int, int]) -> np.ndarray | None:
+    page = mask_page(file)
+    if page is None or (page.imagelength, page.imagewidth) != size:
+        return None
+    if int(page.compression) not in segments.BYTES or page.samplesperpixel != 1:
+        raise ValueError("its mask is compressed in a way that is not read here")
+    _check_segments(page, data)
+    return np.asarray(segments.whole(page, data)[..., 0] != 0)
+
+
 class Paged(Protocol):
     """A picture, or a file read row by row, that may have pages nobody looks at."""
 
@@ -288,19 +311,22 @@ def page_notes(*sources: Paged) -> dict[str, str]:
     return {"read.pages": f"only the first page of {paths[-1]} is used"} if paths else {}
 
 
-def write(pixels: np.ndarray, alpha: np.ndarray | None, metadata: Metadata) -> bytes:
+def write(
+    pixels: np.ndarray, alpha: np.ndarray | None, metadata: Metadata, nodata: str | None = None
+) -> bytes:
     """Return a Deflate-compressed TIFF file, tiled and BigTIFF where the size calls for it.
 
     Args:
         pixels: (H, W) or (H, W, 3), uint8, uint16 or float32.
         alpha: (H, W) of the same type, or None.
         metadata: All of it goes along, of EXIF the camera, place and time.
+        nodata: What pixels without a measurement hold, for the tag that says so.
     """
     shape = pixels.shape
     if alpha is not None:
         pixels = np.concatenate((np.atleast_3d(pixels), alpha[..., None]), axis=2)
     target = io.BytesIO()
-    chosen = options(shape, pixels.dtype, metadata, alpha is not None)
+    chosen = options(shape, pixels.dtype, metadata, alpha is not None, nodata)
     tifffile.imwrite(target, pixels, **chosen)
     add_exif(target, metadata)
     return target.getvalue()
@@ -336,7 +362,11 @@ def add_exif(target: BinaryIO, metadata: Metadata) -> None:
 
 
 def options(
-    shape: tuple[int, ...], dtype: np.dtype, metadata: Metadata, alpha: bool = False
+    shape: tuple[int, ...],
+    dtype: np.dtype,
+    metadata: Metadata,
+    alpha: bool = False,
+    nodata: str | None = None,
 ) -> dict[str, Any]:
     """Return how tifffile is to write a picture.
 
@@ -345,6 +375,7 @@ def options(
         dtype: uint8, uint16 or float32.
         metadata: See `write`.
         alpha: Whether there is an opacity.
+        nodata: See `write`.
     """
     channels = 1 if len(shape) == 2 else 3
     samples = channels + alpha
@@ -354,9 +385,12 @@ def options(
     if metadata.resolution is not None:
         more["resolution"] = metadata.resolution[:2]
         more["resolutionunit"] = metadata.resolution[2]
+    tags: list[tuple[int, int, int, Any, bool]]
     tags = [(code, kind, count, value, True) for code, kind, count, value in metadata.geo]
     if metadata.xmp:
         tags.append((700, 1, len(metadata.xmp), metadata.xmp, True))
+    if nodata is not None:
+        tags.append((NODATA_TAG, 2, 0, nodata, True))
     return {
         "byteorder": "<",
         "photometric": "rgb" if channels == 3 else "minisblack",

@@ -60,7 +60,8 @@ class TiffRows:
                 if stream.read(4) not in MAGIC:
                     return None
             file = tifffile.TiffFile(path)
-            if _is_simple(file.pages.first, os.path.getsize(path)):
+            masked = tiff.mask_page(file) is not None
+            if not masked and _is_simple(file.pages.first, os.path.getsize(path)):
                 return cls(file)
             file.close()
         except Exception:  # whoever reads it whole will say what is wrong with it
@@ -186,6 +187,7 @@ def write(
     dtype: np.dtype,
     metadata: Metadata,
     bands: Iterable[np.ndarray],
+    nodata: str | None = None,
 ) -> None:
     """Write a file such as `tiff.write` does, from bands of `tiff.TILE` rows (fewer at the end).
 
@@ -195,8 +197,9 @@ def write(
         dtype: uint8, uint16 or float32.
         metadata: See `tiff.write`.
         bands: From top to bottom, (rows, W) or (rows, W, 3).
+        nodata: See `tiff.write`.
     """
-    options = tiff.options(shape, dtype, metadata)
+    options = tiff.options(shape, dtype, metadata, nodata=nodata)
     tifffile.imwrite(
         target, _tiles(bands), shape=shape, dtype=dtype, **{**options, "tile": (tiff.TILE,) * 2}
     )

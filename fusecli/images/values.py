@@ -2,6 +2,7 @@
 
 import difflib
 import re
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -12,6 +13,12 @@ from fusecli.errors import UsageError
 LUMA = np.array((0.299, 0.587, 0.114), np.float32)
 
 AUTO_PERCENTILES = (0.5, 99.5)
+
+# What `stray_value` asks for: pixels, their share, and how many times the span of the rest.
+STRAY_PIXELS, STRAY_SHARE, STRAY_GAP = 8, 0.0005, 3.0
+# High bytes that are swapped low ones: the mean difference of neighbours, how many times that of
+# the other bytes, and the share that the commonest of these may have.
+NOISE, ROUGHER, COMMONEST = 8.0, 8.0, 0.95
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _LIMITS = re.compile(rf"({_NUMBER}):({_NUMBER})")
@@ -148,6 +155,58 @@ def invalid_pixels(pixels: np.ndarray, nodata: float | None) -> np.ndarray | Non
         missing = same if pixels.ndim == 2 else same.all(axis=2)
         invalid = missing if invalid is None else invalid | missing
     return invalid
+
+
+class Stray(NamedTuple):
+    """A value far from all others, the share of pixels that have it, and the limits of the rest."""
+
+    value: float
+    share: float
+    low: float
+    high: float
+
+
+def stray_value(pixels: np.ndarray, invalid: np.ndarray | None = None) -> Stray | None:
+    """Return the value that seems to stand for "no measurement" though nothing says so, if any.
+
+    That is a lowest or highest value (-9999, 0, 65535) that many pixels share, and that is farther
+    from the rest than three times what the rest spans.
+
+    Args:
+        pixels: (H, W), or (H, W, 3); 8 bits are too few to tell.
+        invalid: (H, W) bool, pixels without a measurement that are known.
+    """
+    if pixels.dtype == np.uint8:
+        return None
+    values = (pixels if invalid is None else pixels[~invalid]).ravel()
+    if values.dtype.kind == "f":
+        values = values[np.isfinite(values)]
+    for extreme in (np.min, np.max):
+        if not values.size:
+            break
+        value = extreme(values)
+        rest = values[values != value]
+        count = values.size - rest.size
+        if not rest.size or count < max(STRAY_PIXELS, STRAY_SHARE * values.size):
+            continue
+        low, high = float(rest.min()), float(rest.max())
+        if max(low - float(value), float(value) - high) > STRAY_GAP * (high - low) > 0:
+            return Stray(float(value), count / values.size, low, high)
+    return None
+
+
+def bytes_swapped(pixels: np.ndarray) -> bool:
+    """True for 16-bit values whose high bytes are noise while the low ones make a picture."""
+    if pixels.dtype != np.uint16 or pixels.ndim != 2 or pixels.shape[1] < 2:
+        return False
+    high, low = pixels >> 8, pixels & 255
+    rough, smooth = (
+        float(np.abs(np.diff(part.astype(np.int16), axis=1)).mean()) for part in (high, low)
+    )
+    if rough < NOISE or smooth * ROUGHER > rough:
+        return False
+    # 8 bits shifted up leave low bytes of zero.
+    return bool(np.bincount(low.ravel()).max() < COMMONEST * low.size)
 
 
 def to_unit(

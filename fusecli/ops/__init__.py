@@ -22,6 +22,10 @@ Path = Literal["eager", "cpu", "triton"]
 
 MODES = ("auto", "eager", "triton")
 
+# Compute capabilities: what Triton compiles for at all, and where units multiply TF32 and bfloat16.
+# Without them a product of float32 matrices unrolls into megabytes of single multiplications.
+OLDEST, PRODUCTS = (7, 5), (8, 0)
+
 _taken: dict[str, str] = {}
 
 
@@ -32,6 +36,7 @@ def choose(
     backward: bool = False,
     cpu: str | None = None,
     blocked: str | None = None,
+    products: bool = False,
 ) -> Path:
     """Return the path an op takes for these tensors.
 
@@ -41,6 +46,7 @@ def choose(
         backward: Whether the fast paths can be differentiated.
         cpu: What the op's CPU path does, where it has one.
         blocked: Why no fast path can run, where the op itself knows a reason.
+        products: Whether the kernel multiplies matrices, which takes a fitting unit.
 
     Raises:
         UsageError: FUSECLI_OPS=triton and no kernel can run (`ops.eager`), or an unknown value of
@@ -52,7 +58,7 @@ def choose(
     present = [tensor for tensor in tensors if tensor is not None]
     reason = blocked or eager_reason(present, backward)
     if reason is None and mode != "eager":
-        reason = kernel_reason(present[0].device, mode)
+        reason = kernel_reason(present[0].device, mode, products)
         if reason is None:
             return _take(name, "triton", "Triton kernel")
         if cpu is not None and mode == "auto" and present[0].device.type == "cpu":
@@ -89,13 +95,36 @@ def needs_gradient(*tensors: Tensor | None) -> bool:
     return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in present)
 
 
-def kernel_reason(device: torch.device, mode: str) -> str | None:
+def kernel_reason(device: torch.device, mode: str, products: bool = False) -> str | None:
     """Return why no Triton kernel can run on a device, or None."""
+    reason = kernel_device(device, mode)
+    if reason is not None or (device.type != "cuda" and interpreted()):
+        return reason
+    card = capability(device)
+    if card < OLDEST:
+        return f"Triton needs compute capability {_dotted(OLDEST)}, this card has {_dotted(card)}"
+    if products and card < PRODUCTS:
+        return f"compute capability {_dotted(card)} multiplies in neither TF32 nor bfloat16"
+    return None
+
+
+def kernel_device(device: torch.device, mode: str) -> str | None:
+    """Return why a device runs no Triton kernel at all, or None."""
     if device.type != "cuda" and not (mode == "triton" and interpreted()):
         return f"{device.type} is not a CUDA device"
     if not _has_triton():
         return "triton is not installed"
     return None
+
+
+@functools.cache
+def capability(device: torch.device) -> tuple[int, int]:
+    """Return the compute capability of a CUDA device."""
+    return torch.cuda.get_device_capability(device)
+
+
+def _dotted(capability: tuple[int, int]) -> str:
+    return ".".join(map(str, capability))
 
 
 def interpreted() -> bool:

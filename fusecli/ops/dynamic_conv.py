@@ -37,6 +37,7 @@ def dynamic_conv(
         "dynamic_conv",
         [features, *kernels, mixing, bias],
         backward=True,
+        products=True,
         cpu=None if needs_gradient(features, *kernels, mixing, bias) else "sample by sample",
         blocked=_blocked(features, kernels, mixing),
     )

@@ -45,7 +45,12 @@ def graph_step(
     Source:
         Zhang et al., SMFNet, arXiv:2407.06159, 2024.
     """
-    path = choose("graph_step", [*nodes, gates.weight, gamma], cpu="pixels that stay in the cache")
+    path = choose(
+        "graph_step",
+        [*nodes, gates.weight, gamma],
+        cpu="pixels that stay in the cache",
+        products=True,
+    )
     if path == "triton":
         from fusecli.ops.kernels.graph_step import graph_step_triton
 

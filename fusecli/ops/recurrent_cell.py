@@ -49,6 +49,7 @@ def recurrent_cell(
         [ir, vis, fused, attention[0].weight, merge.conv.weight],
         cpu="strips that stay in the cache",
         blocked=_blocked(dilated, merge),
+        products=True,
     )
     if path == "triton":
         from fusecli.ops.kernels.recurrent_cell import recurrent_cell_triton

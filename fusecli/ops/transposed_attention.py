@@ -70,7 +70,9 @@ def moments(q: Tensor, k: Tensor) -> Moments:
     Sums over the image are in float32. Of the products only those within a head are meant; one
     product of all channels is several times faster than one for each head.
     """
-    path = choose("transposed_attention", [q, k], cpu="pixels that stay in the cache")
+    path = choose(
+        "transposed_attention", [q, k], cpu="pixels that stay in the cache", products=True
+    )
     if path == "triton":
         from fusecli.ops.kernels.transposed_attention import moments_triton
 

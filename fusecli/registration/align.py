@@ -175,11 +175,11 @@ class AlignedReport(RunReport):
         moved = {"mean_displacement_px": self._mean(), "rejected": sorted(self.rejected)}
         return super().as_dict() | {"register": moved}
 
-    def summary(self) -> str:
+    def lines(self) -> list[str]:
         """Return the closing lines."""
         mean = self._mean()
-        moved = "" if mean is None else f"moved by {mean:.1f} px on average\n"
-        return moved + super().summary()
+        moved = [] if mean is None else [f"moved by {mean:.1f} px on average"]
+        return moved + super().lines()
 
     def _mean(self) -> float | None:
         return round(float(np.mean(self.displacements)), 3) if self.displacements else None

@@ -27,9 +27,10 @@ from fusecli.registration.rig import Rig
 from fusecli.registration.transform import Transform
 from fusecli.run.outputs import stage
 from fusecli.run.plan import Job, Plan
+from fusecli.run.work import Work
 
 
-class RegisterItem:
+class RegisterItem(Work):
     """The work of `fusecli register`: called with one job in each thread.
 
     Args:
@@ -64,6 +65,7 @@ class RegisterItem:
                 alpha=moved.alpha,
                 metadata=metadata,
                 quality=self.choices.quality,
+                invalid=moved.invalid,
             )
             files = self._beside(job, found)
             outcome.parts = stage([*files, (job.out, data)])

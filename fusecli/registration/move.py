@@ -62,7 +62,8 @@ def move_picture(
     """Return a picture read along a field, and where it has data, (H', W') bool.
 
     Pixels without a value (NaN, infinite, no-data) take no part in the interpolation: they are
-    read as the fill value, and stay without a value where they are nearest.
+    read as the fill value, and stay without a value where they are nearest. So do pixels beyond
+    the image, unless its border goes on there.
     """
     covered = inside(field, picture.pixels.shape[:2])[0, 0].numpy()
     pixels, invalid = picture.pixels, picture.invalid
@@ -76,6 +77,8 @@ def move_picture(
         invalid = move(invalid.astype(np.uint8), field, nearest) > 0
         moved[invalid] = kept[0]
         covered &= ~invalid
+    if how.border == "constant" and not covered.all():
+        invalid = ~covered if invalid is None else invalid | ~covered
     alpha = None if picture.alpha is None else move(picture.alpha, field, how)
     return dataclasses.replace(picture, pixels=moved, alpha=alpha, invalid=invalid), covered
 

@@ -17,38 +17,20 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 from fusecli.errors import InputError
 from fusecli.outcome import Outcome
 from fusecli.report import relative
 from fusecli.run import outputs
 from fusecli.run.parts import Shard
+from fusecli.run.plan import Job
 from fusecli.text import as_json
 from fusecli.version import __version__
 from fusecli.writing import refused
 
 SCHEMA = "fusecli/manifest/1"
 FOLDER = ".fusecli"
-
-
-class Job(Protocol):
-    """An item with files: what it reads, and the one file that shows that it is done."""
-
-    @property
-    def key(self) -> str:
-        """Name of the item."""
-        ...
-
-    @property
-    def out(self) -> str:
-        """Path of the result, written last."""
-        ...
-
-    @property
-    def inputs(self) -> Mapping[str, str]:
-        """Paths of what it is made from, such as `ir` and `vis`."""
-        ...
 
 
 def fingerprint(settings: Mapping[str, Any]) -> str:
@@ -193,14 +175,13 @@ class Record:
 class Task:
     """A job and what is known about its result; crosses to other processes."""
 
-    job: Any
+    job: Job
     known: bytes = b""
 
     @property
     def key(self) -> str:
         """The job's."""
-        key: str = self.job.key
-        return key
+        return self.job.key
 
 
 @dataclass(frozen=True)
@@ -223,7 +204,7 @@ class Careful:
         Raises:
             InputError: An input changed while it was read (`read.changed`).
         """
-        job: Job = task.job
+        job = task.job
         sums = state_of(job.inputs, True) if self.checksum else None
         times = state_of(job.inputs, False)
         if is_current(task, self.fp, sums if self.checksum else times):
@@ -319,7 +300,7 @@ class Manifest:
         Returns:
             The outcome, or a failure where the record or a name could not be written.
         """
-        job: Job = task.job
+        job = task.job
         out = self._relative(job.out)
         line: dict[str, Any] = {"key": job.key, "status": outcome.status, **job.inputs, "out": out}
         if outcome.status == "done":

@@ -26,13 +26,13 @@ from fusecli.pairs.variants import split
 from fusecli.registration.move import move_picture
 from fusecli.registration.transform import Transform
 from fusecli.run.outputs import discard, stage
-from fusecli.run.plan import Job
-from fusecli.run.recorded import RecordedRun
+from fusecli.run.plan import Job, Plan
+from fusecli.run.work import Work
 from fusecli.warps import Choices, Recipe, Resampling
 from fusecli.warps.drawing import Warp, draw_warp, seeded
 
 
-class WarpItem:
+class WarpItem(Work):
     """The work of `fusecli warp`: called with one job in each thread.
 
     Args:
@@ -99,6 +99,11 @@ class WarpItem:
             "warp": warp.parameters,
         }
         return outcome
+
+    def conclude(self, plan: Plan) -> None:
+        """List the true transforms of all shards in one table."""
+        if self.out is not None:
+            write_index(self.out / "truth", (job.key for job in plan.everything()))
 
     def files(self, job: Job) -> Iterator[str]:
         """Yield the names of all files of a job."""
@@ -193,17 +198,6 @@ class WarpItem:
             discard(parts)
             raise
         return parts
-
-
-class WarpRun(RecordedRun):
-    """One run over many items: their truths end in one table."""
-
-    work: WarpItem
-
-    def conclude(self) -> None:
-        """List the true transforms of all shards."""
-        if self.work.out is not None:
-            write_index(self.work.out / "truth", (job.key for job in self.jobs.everything()))
 
 
 def truth_of(key: str, warp: Warp, box: Box, kind: str, drawn: Mapping[str, Any]) -> Transform:

@@ -17,6 +17,7 @@ from fusecli.ops import working_dtype
 from fusecli.ops.kernels._products import product_types
 
 BLOCK = 32
+SIZES = ("height", "width")  # another number is no other kernel
 
 
 @triton.jit
@@ -28,7 +29,7 @@ def _load(source, image, y, x, channel, height, width, channels, stored):
     return tl.load(source + place, valid[:, None] & (channel < channels), 0.0).to(tl.float32)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def _forward(
     features,
     taps,
@@ -54,17 +55,17 @@ def _forward(
     small = tl.zeros((BLOCK, CHANNELS), tl.float32)
     middle = tl.zeros((BLOCK, CHANNELS), tl.float32)
     large = tl.zeros((BLOCK, CHANNELS), tl.float32)
-    for row in tl.static_range(7):
-        for column in tl.static_range(7):
+    for row in range(7):
+        for column in range(7):
             values = _load(
                 features, image, y + row - 3, x + column - 3, channel, height, width,
                 channels, channels,
             )  # fmt: skip
             large += values * tl.load(taps + (34 + 7 * row + column) * CHANNELS + channel)
-            if row >= 1 and row < 6 and column >= 1 and column < 6:
+            if (row >= 1) & (row < 6) & (column >= 1) & (column < 6):
                 tap = 9 + 5 * (row - 1) + column - 1
                 middle += values * tl.load(taps + tap * CHANNELS + channel)
-            if row >= 2 and row < 5 and column >= 2 and column < 5:
+            if (row >= 2) & (row < 5) & (column >= 2) & (column < 5):
                 tap = 3 * (row - 2) + column - 2
                 small += values * tl.load(taps + tap * CHANNELS + channel)
     place = ((image * height + y) * width + x)[:, None]
@@ -93,7 +94,7 @@ def _forward(
     tl.store(result + place * channels + channel, total, inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def _backward_features(
     upstream,
     taps,
@@ -110,22 +111,22 @@ def _backward_features(
     channel = tl.arange(0, CHANNELS)[None, :]
     taps += image * 83 * CHANNELS
     total = tl.zeros((BLOCK, CHANNELS), tl.float32)
-    for row in tl.static_range(7):
-        for column in tl.static_range(7):
+    for row in range(7):
+        for column in range(7):
             at_y, at_x = y + 3 - row, x + 3 - column
             values = _load(
                 upstream + 2 * channels, image, at_y, at_x, channel, height, width, channels,
                 3 * channels,
             )  # fmt: skip
             total += values * tl.load(taps + (34 + 7 * row + column) * CHANNELS + channel)
-            if row >= 1 and row < 6 and column >= 1 and column < 6:
+            if (row >= 1) & (row < 6) & (column >= 1) & (column < 6):
                 values = _load(
                     upstream + channels, image, at_y, at_x, channel, height, width, channels,
                     3 * channels,
                 )  # fmt: skip
                 tap = 9 + 5 * (row - 1) + column - 1
                 total += values * tl.load(taps + tap * CHANNELS + channel)
-            if row >= 2 and row < 5 and column >= 2 and column < 5:
+            if (row >= 2) & (row < 5) & (column >= 2) & (column < 5):
                 values = _load(
                     upstream, image, at_y, at_x, channel, height, width, channels, 3 * channels
                 )
@@ -135,7 +136,7 @@ def _backward_features(
     tl.store(to_features + place, total, (x < width)[:, None] & (channel < channels))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def _backward_kernels(
     features,
     upstream,
@@ -156,17 +157,17 @@ def _backward_kernels(
     large = _load(upstream + 2 * channels, image, y, x, channel, height, width, channels, triple)
     index = (image * height + y) * tl.num_programs(0) + tl.program_id(0)
     target = parts + index * 83 * CHANNELS + tl.arange(0, CHANNELS)
-    for row in tl.static_range(7):
-        for column in tl.static_range(7):
+    for row in range(7):
+        for column in range(7):
             values = _load(
                 features, image, y + row - 3, x + column - 3, channel, height, width,
                 channels, channels,
             )  # fmt: skip
             tl.store(target + (34 + 7 * row + column) * CHANNELS, tl.sum(values * large, 0))
-            if row >= 1 and row < 6 and column >= 1 and column < 6:
+            if (row >= 1) & (row < 6) & (column >= 1) & (column < 6):
                 tap = 9 + 5 * (row - 1) + column - 1
                 tl.store(target + tap * CHANNELS, tl.sum(values * middle, 0))
-            if row >= 2 and row < 5 and column >= 2 and column < 5:
+            if (row >= 2) & (row < 5) & (column >= 2) & (column < 5):
                 tap = 3 * (row - 2) + column - 2
                 tl.store(target + tap * CHANNELS, tl.sum(values * small, 0))
 

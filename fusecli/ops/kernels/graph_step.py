@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from fusecli.ops import working_dtype
 from fusecli.ops.kernels._products import product_types
 
-BLOCK = 32
+WARPS = 8  # of fewer threads each would hold more than fits into registers
 
 
 @triton.jit
@@ -61,19 +61,21 @@ def _update(
     place = matrices + tl.arange(0, CHANNELS)[:, None] * CHANNELS + channel
     size = CHANNELS * CHANNELS
     zero = tl.zeros((BLOCK, CHANNELS), tl.float32)
-    reset = _product(message, tl.load(place), zero, DTYPE, UNIT, PRECISION)
-    reset = _product(state, tl.load(place + size), reset, DTYPE, UNIT, PRECISION)
-    reset = tl.sigmoid(reset + tl.load(biases + channel))
-    share = _product(message, tl.load(place + 2 * size), zero, DTYPE, UNIT, PRECISION)
-    share = _product(state, tl.load(place + 3 * size), share, DTYPE, UNIT, PRECISION)
-    share = tl.sigmoid(share + tl.load(biases + CHANNELS + channel))
-    wanted = _product(message, tl.load(place + 4 * size), zero, DTYPE, UNIT, PRECISION)
-    wanted = _product(reset * state, tl.load(place + 5 * size), wanted, DTYPE, UNIT, PRECISION)
-    wanted = 2 * tl.sigmoid(2 * (wanted + tl.load(biases + 2 * CHANNELS + channel))) - 1
+    reset, share, total = zero, zero, zero
+    for gate in range(3):  # reset, share, candidate: two products in the code, not six
+        old = tl.where(gate == 2, reset * state, state)
+        pair = place + 2 * gate * size
+        total = _product(message, tl.load(pair), zero, DTYPE, UNIT, PRECISION)
+        total = _product(old, tl.load(pair + size), total, DTYPE, UNIT, PRECISION)
+        total += tl.load(biases + gate * CHANNELS + channel)
+        opened = tl.sigmoid(total)
+        reset = tl.where(gate == 0, opened, reset)
+        share = tl.where(gate == 1, opened, share)
+    wanted = 2 * tl.sigmoid(2 * total) - 1
     return state + gamma * (state + share * (wanted - state))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["pixels", "rounds"])  # another number is no other kernel
 def _pass(
     first_in,
     second_in,
@@ -87,7 +89,7 @@ def _pass(
     third_out,
     pixels,
     channels,
-    ROUNDS: tl.constexpr,
+    rounds,
     INTERLEAVED: tl.constexpr,
     CHANNELS: tl.constexpr,
     BLOCK: tl.constexpr,
@@ -104,20 +106,17 @@ def _pass(
     b = tl.load(second_in + place, inside, 0.0).to(tl.float32)
     c = tl.load(third_in + place, inside, 0.0).to(tl.float32)
     strength = tl.load(gamma).to(tl.float32)
-    for _ in tl.static_range(ROUNDS):
-        new_a = _update(
-            a, b, c, edges, matrices, biases, strength,
-            INTERLEAVED, CHANNELS, BLOCK, DTYPE, UNIT, PRECISION,
-        )  # fmt: skip
-        new_b = _update(
-            b, a, c, edges, matrices, biases, strength,
-            INTERLEAVED, CHANNELS, BLOCK, DTYPE, UNIT, PRECISION,
-        )  # fmt: skip
-        c = _update(
-            c, a, b, edges, matrices, biases, strength,
-            INTERLEAVED, CHANNELS, BLOCK, DTYPE, UNIT, PRECISION,
-        )  # fmt: skip
-        a, b = new_a, new_b
+    for _ in range(rounds):
+        x, y, z = a, b, c
+        for node in range(3):  # the nodes take turns in one piece of code, not in three copies
+            between = node == 1  # its neighbours come round in the other order
+            new = _update(
+                a, tl.where(between, c, b), tl.where(between, b, c), edges, matrices,
+                biases, strength, INTERLEAVED, CHANNELS, BLOCK, DTYPE, UNIT, PRECISION,
+            )  # fmt: skip
+            a, b, c = b, c, a
+            x, y, z = y, z, new
+        a, b, c = x, y, z
     tl.store(first_out + place, a, inside)
     tl.store(second_out + place, b, inside)
     tl.store(third_out + place, c, inside)
@@ -136,6 +135,7 @@ def graph_step_triton(
     dtype = working_dtype(nodes[0])
     batch, channels, height, width = nodes[0].shape
     pixels = batch * height * width
+    block = 16 if dtype == torch.float32 else 32  # what fits into registers
     padded = max(16, triton.next_power_of_2(channels))
     extra = padded - channels
     # products of message and state: for reset, for update, for the candidate
@@ -146,7 +146,7 @@ def graph_step_triton(
     biases = torch.stack([*gates.bias.chunk(2), candidate.bias])
     inputs = [node.to(dtype).permute(0, 2, 3, 1).contiguous() for node in nodes]
     outputs = [torch.empty_like(node) for node in inputs]
-    _pass[(triton.cdiv(pixels, BLOCK),)](
+    _pass[(triton.cdiv(pixels, block),)](
         *inputs,
         F.pad(edge.weight[:, :, 0, 0].float(), (0, extra)).contiguous(),
         F.pad(matrices, (0, extra, 0, extra)).to(dtype).contiguous(),
@@ -155,10 +155,12 @@ def graph_step_triton(
         *outputs,
         pixels,
         channels,
-        ROUNDS=rounds,
+        rounds,
         INTERLEAVED=interleaved,
         CHANNELS=padded,
-        BLOCK=BLOCK,
+        BLOCK=block,
+        num_warps=WARPS,
+        num_stages=1,
         **product_types(dtype),
     )
     return [output.permute(0, 3, 1, 2) for output in outputs]

@@ -13,6 +13,7 @@ import triton.language as tl
 from torch import Tensor
 
 BLOCK = 32
+SIZES = ("height", "width", "window")  # another number is no other kernel
 
 
 @triton.jit
@@ -21,7 +22,7 @@ def _length(values):
     return tl.sqrt(tl.sum(values * values, 1))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def _forward(
     features,
     guide,
@@ -29,14 +30,10 @@ def _forward(
     sums,
     height,
     width,
-    stride_b,
-    stride_c,
-    stride_y,
-    stride_x,
     channels,
+    window,
     inverse_temperature,
     epsilon,
-    WINDOW: tl.constexpr,
     CHANNELS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
@@ -45,27 +42,27 @@ def _forward(
     x = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     channel = tl.arange(0, CHANNELS)[None, :]
     inside = (x < width)[:, None] & (channel < channels)
-    first = image * stride_b + channel * stride_c
-    here = first + y * stride_y + x[:, None] * stride_x
+    first = image * height
+    here = ((first + y) * width + x)[:, None] * channels + channel
     direction = tl.load(guide + here, inside, 0.0).to(tl.float32)
     direction *= (inverse_temperature / (_length(direction) + epsilon))[:, None]
     total = tl.zeros((BLOCK, CHANNELS), tl.float32)
     weights = tl.zeros((BLOCK,), tl.float32)
-    for row in tl.static_range(WINDOW):
-        at_y = tl.minimum(tl.maximum(y + row - WINDOW // 2, 0), height - 1)
-        for column in tl.static_range(WINDOW):
-            at_x = tl.minimum(tl.maximum(x + column - WINDOW // 2, 0), width - 1)
-            place = first + at_y * stride_y + at_x[:, None] * stride_x
+    for row in range(window):
+        at_y = tl.minimum(tl.maximum(y + row - window // 2, 0), height - 1)
+        for column in range(window):
+            at_x = tl.minimum(tl.maximum(x + column - window // 2, 0), width - 1)
+            place = ((first + at_y) * width + at_x)[:, None] * channels + channel
             values = tl.load(features + place, inside, 0.0).to(tl.float32)
             cosine = tl.sum(values * direction, 1) / (_length(values) + epsilon)
             weight = tl.exp(cosine - inverse_temperature)
             total += weight[:, None] * values
             weights += weight
     tl.store(result + here, total / weights[:, None], inside)
-    tl.store(sums + (image * height + y) * width + x, weights, x < width)
+    tl.store(sums + (first + y) * width + x, weights, x < width)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def _backward_guide(
     features,
     guide,
@@ -75,14 +72,10 @@ def _backward_guide(
     to_guide,
     height,
     width,
-    stride_b,
-    stride_c,
-    stride_y,
-    stride_x,
     channels,
+    window,
     inverse_temperature,
     epsilon,
-    WINDOW: tl.constexpr,
     CHANNELS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
@@ -91,20 +84,20 @@ def _backward_guide(
     x = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     channel = tl.arange(0, CHANNELS)[None, :]
     inside = (x < width)[:, None] & (channel < channels)
-    first = image * stride_b + channel * stride_c
-    here = first + y * stride_y + x[:, None] * stride_x
+    first = image * height
+    here = ((first + y) * width + x)[:, None] * channels + channel
     vector = tl.load(guide + here, inside, 0.0).to(tl.float32)
     norm = _length(vector)
     direction = vector * (inverse_temperature / (norm + epsilon))[:, None]
     upstream = tl.load(gradient + here, inside, 0.0).to(tl.float32)
     mean = tl.sum(upstream * tl.load(result + here, inside, 0.0), 1)
-    weights = tl.load(sums + (image * height + y) * width + x, x < width, 1.0)
+    weights = tl.load(sums + (first + y) * width + x, x < width, 1.0)
     total = tl.zeros((BLOCK, CHANNELS), tl.float32)
-    for row in tl.static_range(WINDOW):
-        at_y = tl.minimum(tl.maximum(y + row - WINDOW // 2, 0), height - 1)
-        for column in tl.static_range(WINDOW):
-            at_x = tl.minimum(tl.maximum(x + column - WINDOW // 2, 0), width - 1)
-            place = first + at_y * stride_y + at_x[:, None] * stride_x
+    for row in range(window):
+        at_y = tl.minimum(tl.maximum(y + row - window // 2, 0), height - 1)
+        for column in range(window):
+            at_x = tl.minimum(tl.maximum(x + column - window // 2, 0), width - 1)
+            place = ((first + at_y) * width + at_x)[:, None] * channels + channel
             values = tl.load(features + place, inside, 0.0).to(tl.float32)
             unit = values / (_length(values) + epsilon)[:, None]
             cosine = tl.sum(unit * direction, 1)
@@ -117,7 +110,7 @@ def _backward_guide(
     tl.store(to_guide + here, total, inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def _backward_features(
     features,
     guide,
@@ -127,18 +120,10 @@ def _backward_features(
     to_features,
     height,
     width,
-    stride_b,
-    stride_c,
-    stride_y,
-    stride_x,
-    padded_b,
-    padded_c,
-    padded_y,
-    padded_x,
     channels,
+    window,
     inverse_temperature,
     epsilon,
-    WINDOW: tl.constexpr,
     CHANNELS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
@@ -150,27 +135,27 @@ def _backward_features(
     x = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     channel = tl.arange(0, CHANNELS)[None, :]
     known = channel < channels
-    first = image * stride_b + channel * stride_c
-    source_y = tl.minimum(tl.maximum(y - WINDOW // 2, 0), height - 1)
-    source_x = tl.minimum(tl.maximum(x - WINDOW // 2, 0), width - 1)
-    place = first + source_y * stride_y + source_x[:, None] * stride_x
+    first = image * height
+    source_y = tl.minimum(tl.maximum(y - window // 2, 0), height - 1)
+    source_x = tl.minimum(tl.maximum(x - window // 2, 0), width - 1)
+    place = ((first + source_y) * width + source_x)[:, None] * channels + channel
     values = tl.load(features + place, known, 0.0).to(tl.float32)
     norm = _length(values)
     inverse = 1 / (norm + epsilon)
     total = tl.zeros((BLOCK, CHANNELS), tl.float32)
     along = tl.zeros((BLOCK,), tl.float32)
-    for row in tl.static_range(WINDOW):
+    for row in range(window):
         at_y = y - row + tl.zeros_like(x)
-        for column in tl.static_range(WINDOW):
+        for column in range(window):
             at_x = x - column
             valid = (at_y >= 0) & (at_y < height) & (at_x >= 0) & (at_x < width)
-            there = first + (at_y * stride_y + at_x * stride_x)[:, None]
+            there = ((first + at_y) * width + at_x)[:, None] * channels + channel
             both = valid[:, None] & known
             vector = tl.load(guide + there, both, 0.0).to(tl.float32)
             direction = vector * (inverse_temperature / (_length(vector) + epsilon))[:, None]
             upstream = tl.load(gradient + there, both, 0.0).to(tl.float32)
             mean = tl.sum(upstream * tl.load(result + there, both, 0.0), 1)
-            weights = tl.load(sums + (image * height + at_y) * width + at_x, valid, 1.0)
+            weights = tl.load(sums + (first + at_y) * width + at_x, valid, 1.0)
             cosine = tl.sum(values * direction, 1) * inverse
             share = tl.where(valid, tl.exp(cosine - inverse_temperature) / weights, 0.0)
             slope = share * (tl.sum(upstream * values, 1) - mean)
@@ -178,9 +163,10 @@ def _backward_features(
             along += slope * cosine
     shrink = along * inverse / tl.maximum(norm, 1e-30)  # a zero vector has no direction
     total -= shrink[:, None] * values
-    padded_width = width + WINDOW - 1
-    target = to_features + image * padded_b + channel * padded_c + y * padded_y
-    tl.store(target + x[:, None] * padded_x, total, (x < padded_width)[:, None] & known)
+    padded_width = width + window - 1
+    target = (image * (height + window - 1) + y) * padded_width + x
+    target = to_features + target[:, None] * channels + channel
+    tl.store(target, total, (x < padded_width)[:, None] & known)
 
 
 class LocalSimilarity(torch.autograd.Function):
@@ -197,14 +183,14 @@ class LocalSimilarity(torch.autograd.Function):
         sums = features.new_empty((batch, height, width), dtype=torch.float32)
         ctx.constants = dict(
             channels=channels,
+            window=window,
             inverse_temperature=1 / temperature,
             epsilon=epsilon,
-            WINDOW=window,
             CHANNELS=max(16, triton.next_power_of_2(channels)),
             BLOCK=BLOCK,
         )
         _forward[(triton.cdiv(width, BLOCK), height, batch)](
-            features, guide, result, sums, height, width, *features.stride(), **ctx.constants
+            features, guide, result, sums, height, width, **ctx.constants
         )
         ctx.save_for_backward(features, guide, result, sums)
         return result
@@ -218,9 +204,9 @@ class LocalSimilarity(torch.autograd.Function):
         known = (features, guide, result, sums, gradient)
         to_guide = torch.empty_like(guide)
         _backward_guide[(triton.cdiv(width, BLOCK), height, batch)](
-            *known, to_guide, height, width, *features.stride(), **ctx.constants
+            *known, to_guide, height, width, **ctx.constants
         )
-        edge = ctx.constants["WINDOW"] // 2
+        edge = ctx.constants["window"] // 2
         padded = features.new_empty(batch, height + 2 * edge, width + 2 * edge, channels)
         padded = padded.permute(0, 3, 1, 2)
         _backward_features[(triton.cdiv(padded.shape[-1], BLOCK), padded.shape[-2], batch)](
@@ -228,8 +214,6 @@ class LocalSimilarity(torch.autograd.Function):
             padded,
             height,
             width,
-            *features.stride(),
-            *padded.stride(),
             **ctx.constants,
         )
         to_features = torch.ops.aten.replication_pad2d_backward(padded, features, [edge] * 4)

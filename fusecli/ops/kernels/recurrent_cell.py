@@ -20,6 +20,7 @@ from fusecli.ops.kernels._products import product_types
 
 TAPS = 32  # 27 taps and a one for the bias, padded to what a matrix unit takes
 SLOTS = 16  # nine neighbours, padded likewise
+SIZES = ("height", "width", "channels")  # another number is no other kernel
 ACTIVATIONS = {nn.ReLU: 0, nn.GELU: 1}
 
 
@@ -37,7 +38,7 @@ def _weight(source, fused, kernel, y, x, height, width, inside):
     return tl.sigmoid(total)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def _attend(ir, vis, fused, kernel_ir, kernel_vis, stack, height, width, BLOCK: tl.constexpr):
     """Write attended infrared, estimate and attended visible."""
     size = height * width
@@ -60,7 +61,7 @@ def _attend(ir, vis, fused, kernel_ir, kernel_vis, stack, height, width, BLOCK: 
     tl.store(stack + 2 * size + place, value, inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def _correct(
     stack,
     weights,
@@ -90,7 +91,7 @@ def _correct(
     slot = tl.arange(0, SLOTS)
     group = tl.arange(0, GROUP)
     total = tl.zeros((BLOCK, SLOTS), tl.float32)
-    for dilation in tl.static_range(1, 4):
+    for dilation in range(1, 4):
         at_y, at_x = y + row * dilation, x + column * dilation
         valid = inside[:, None] & (tap < 27)
         valid = valid & (at_y >= 0) & (at_y < height) & (at_x >= 0) & (at_x < width)
@@ -111,7 +112,7 @@ def _correct(
     tl.store(target, total, inside[:, None] & (slot < 9)[None, :])
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def _gather(parts, bias, fused, height, width, BLOCK: tl.constexpr):
     """Write tanh of the sum of what every pixel gets."""
     size = height * width

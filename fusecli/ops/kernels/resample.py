@@ -10,6 +10,22 @@ import triton.language as tl
 from torch import Tensor
 
 BLOCK = 128
+# Another number is no other kernel.
+NUMBERS = (
+    "channels",
+    "height",
+    "width",
+    "image_b",
+    "image_c",
+    "image_y",
+    "image_x",
+    "field_b",
+    "field_c",
+    "field_y",
+    "field_x",
+    "out_height",
+    "out_width",
+)
 BORDERS = {"zeros": 0, "replicate": 1, "reflect": 2}
 
 
@@ -34,7 +50,7 @@ def _read(plane, y, x, height, width, stride_y, stride_x, fill, inside):
     return tl.where(valid, value - fill, 0.0)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=NUMBERS)
 def _sample(
     image,
     field,

@@ -12,10 +12,12 @@ from torch import Tensor
 from fusecli.ops.kernels._products import product_types
 
 BLOCK = 64
+# Another number is no other kernel.
+SIZES = ("pixels", "width", "share", "q_b", "q_y", "k_b", "k_y")
 SHARES = 256  # programs for one image: about two for each multiprocessor
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def _sum(
     q,
     k,
@@ -88,6 +90,7 @@ def moments_triton(q: Tensor, k: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         *k.stride(),
         CHANNELS=padded,
         BLOCK=BLOCK,
+        num_warps=8,  # four would not have the registers for the sums
         **product_types(q.dtype),
     )
     summed = squares.sum(1)[..., :channels]
