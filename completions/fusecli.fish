@@ -257,8 +257,10 @@ complete -c fusecli -n '__fusecli_at "train"' -l verbose -s v -d 'More detail; -
 complete -c fusecli -n '__fusecli_at "train"' -l config -r -F -d 'TOML file with defaults.'
 complete -c fusecli -n '__fusecli_at "train"' -l help -s h -d 'Show this message and exit.'
 complete -c fusecli -n '__fusecli_at "train"' -F
-complete -c fusecli -n '__fusecli_at "eval"' -l metrics -r -f -a '(__fusecli_list standard vifb rfn-nest smfnet linfeng liu fast all)' -d 'Names (qabf), names with a convention (mi:nats), or groups: standard, vifb, rfn-nest, smfnet, linfeng, liu, fast, all.'
+complete -c fusecli -n '__fusecli_at "eval"' -l metrics -r -f -a '(__fusecli_list standard purpose targets vifb rfn-nest smfnet linfeng liu fast all)' -d 'Names (qabf), names with a convention (mi:nats), or groups: standard, purpose, targets, vifb, rfn-nest, smfnet, linfeng, liu, fast, all.'
 complete -c fusecli -n '__fusecli_at "eval"' -l reference -r -f -a '(__fish_complete_directories)' -d 'Ground truth, for :reference metrics.'
+complete -c fusecli -n '__fusecli_at "eval"' -l targets -r -F -d 'Labelled targets: CSV, COCO JSON, or a folder of YOLO text files.'
+complete -c fusecli -n '__fusecli_at "eval"' -l target-class -r -f -a '(__fusecli_list all person)' -d 'Classes of targets that count, or all.'
 complete -c fusecli -n '__fusecli_at "eval"' -l truth -r -f -a '(__fish_complete_directories)' -d 'True transforms; FUSED are then folders of transforms, scored by distance.'
 complete -c fusecli -n '__fusecli_at "eval"' -l compute -r -f -a 'luma rgb' -d 'On the luma, or on each channel and then the mean.'
 complete -c fusecli -n '__fusecli_at "eval"' -l ir-range -r -f -a 'auto dtype' -d 'What becomes 0..255 in infrared images: auto, dtype, LO:HI or pLO:pHI.'
