@@ -43,9 +43,10 @@ def beside(image: Tensor) -> float:
 class TestTarget:
     def test_equal_sources_come_back(self) -> None:
         image = 0.5 + texture(1)
-        tinted = image + duet.TINT * (duet._smooth(image, duet.BASE_SIGMA) - 0.5)
-        aim = duet.target(image, image)
-        assert (aim - tinted)[..., 20:-20, 20:-20].abs().max() < 0.06
+        tinted = image + duet.TINT * (duet._smooth(image, duet.BASE_SIGMA) - image.mean())
+        plain, aim = duet.target(image, image)
+        assert (plain - tinted).abs().max() < 1e-5
+        assert (aim - image)[..., 20:-20, 20:-20].abs().max() < 0.1
 
     def test_detail_comes_from_the_source_that_has_it_and_a_tie_goes_to_the_visible(self) -> None:
         one, other = texture(1), texture(2)
@@ -54,28 +55,57 @@ class TestTarget:
             pair = torch.stack([aim.flatten(), detail.flatten()])
             return torch.corrcoef(pair)[0, 1].item()
 
-        assert likeness(duet.target(0.5 + one, flat(0.5)), one) > 0.95
-        assert likeness(duet.target(flat(0.5), 0.5 + other), other) > 0.95
-        both = duet.target(0.5 + one, 0.5 + other)
+        assert likeness(duet.target(0.5 + one, flat(0.5))[0], one) > 0.95
+        assert likeness(duet.target(flat(0.5), 0.5 + other)[0], other) > 0.95
+        both, _ = duet.target(0.5 + one, 0.5 + 1.5 * other)
         assert likeness(both, other) > 0.9 > 0.3 > likeness(both, one)
 
-    def test_a_warm_target_stands_out_and_a_lamp_stays_brighter(self) -> None:
-        aim = duet.target(patch(0.3, 0.9), flat(0.2))
-        assert within(aim) > beside(aim) + 0.3
-        lamp = patch(0.2, 1.0)
-        wall = duet.target(flat(0.9), lamp)
+    @pytest.mark.parametrize("of_visible", [0.05, 0.2, 0.35])
+    def test_a_warm_target_has_its_step_however_dark_it_is_in_the_visible_image(
+        self, of_visible: float
+    ) -> None:
+        plain, aim = duet.target(patch(0.3, 0.7), patch(0.2, of_visible))
+        assert within(aim) - beside(aim) > 0.38
+        assert (aim - plain)[..., 44:52, 8:16].abs().max() < 0.03, "nothing is lifted around it"
+
+    def test_a_lamp_stays_brighter(self) -> None:
+        _, wall = duet.target(flat(0.9), patch(0.2, 1.0))
         assert within(wall) > beside(wall) + 0.6
 
+    def test_a_hot_surface_is_as_even_as_it_is(self) -> None:
+        ir = flat(0.3)
+        ir[..., 24:72, 24:72] = 0.7
+        _, aim = duet.target(ir, flat(0.3))
+        assert aim[..., 28:68, 28:68].std() < 0.005
+
     def test_nothing_leaves_the_range(self) -> None:
-        aim = duet.target(patch(0.0, 1.0), flat(1.0))
-        assert aim.min() >= 0 and aim.max() <= 1
+        for aim in duet.target(patch(0.0, 1.0), flat(1.0)):
+            assert aim.min() >= 0 and aim.max() <= 1
+
+
+class TestContrastLoss:
+    """Of a square of 16 pixels that is 0.5 brighter in the infrared than what surrounds it."""
+
+    ir = patch(0.2, 0.7)
+
+    def test_the_step_of_the_infrared_is_asked_for_on_any_level(self) -> None:
+        missing = [float(duet.contrast_loss(patch(0.3, 0.3 + k), self.ir)) for k in (0.1, 0.3, 0.6)]
+        assert missing[0] > missing[1] + 0.15 > missing[2] + 0.15
+        assert missing[2] < 0.02
+
+    def test_the_opposite_sign_costs_more_than_none(self) -> None:
+        none, against = (duet.contrast_loss(patch(0.5, x), self.ir) for x in (0.5, 0.3))
+        assert against > none + 0.15
+
+    def test_without_a_target_nothing_is_asked_for(self) -> None:
+        assert duet.contrast_loss(patch(0.9, 0.1), flat(0.4)) < 1e-3
 
 
 class TestAgreement:
     @staticmethod
     def best(ir: Tensor, vis: Tensor) -> Tensor:
         """Return the displacement that agrees best in each cell, (2, H / 8, W / 8) steps."""
-        found = duet.agreement(torch.cat([ir, vis], 1)).argmax(1)[0]
+        found = duet.agreement(torch.cat([ir, vis], 1))[0].argmax(1)[0]
         edge = 2 * duet.REACH + 1
         return torch.stack([found % edge, found // edge]) - duet.REACH
 
@@ -97,21 +127,70 @@ class TestAgreement:
         assert (across[3:-3, -4:] == 2).all()
 
     def test_without_edges_no_displacement_agrees(self) -> None:
-        assert duet.agreement(torch.cat([flat(0.3), flat(0.6)], 1)).abs().max() == 0
+        agreed, edges = duet.agreement(torch.cat([flat(0.3), flat(0.6)], 1))
+        assert agreed.abs().max() == edges.abs().max() == 0
+
+    def test_absence_of_edges_can_be_told_from_contradiction(self) -> None:
+        of_ir = 0.5 + texture(1, 0.4)
+        _, absent = duet.agreement(torch.cat([of_ir, flat(0.5)], 1))
+        _, contrary = duet.agreement(torch.cat([of_ir, 0.5 + texture(2, 0.4)], 1))
+        assert absent[:, 0].min() > 0.3 > absent[:, 1].max()
+        assert contrary.min() > 0.3
 
 
-def test_the_last_pairs_of_a_batch_are_displaced_and_judged_in_place() -> None:
-    seen: list[Tensor] = []
+class Oracle:
+    """Makes what it is told to, and keeps what it is shown."""
 
-    def network(ir: Tensor, vis: Tensor) -> Tensor:
-        seen.append(ir)
-        return duet.target(aligned, vis)
+    def __init__(self, ir: Tensor) -> None:
+        self.ir, self.shown = ir, torch.empty(0)
 
-    generator = torch.Generator().manual_seed(0)
-    aligned, moved, vis = torch.rand(3, 8, 1, 48, 48, generator=generator)
-    terms = duet.fusion_loss(network, Sample(moved, vis, aligned, vis))
-    assert torch.equal(seen[0], torch.cat([aligned[:6], moved[6:]]))
-    assert terms["target"] == terms["edges"] == 0  # the aim is that of the aligned pairs
+    def parts(self, ir: Tensor, vis: Tensor) -> tuple[Tensor, Tensor]:
+        self.shown = ir
+        plain, whole = duet.target(self.ir, vis)
+        return plain, whole - plain
+
+
+class TestDisplacedPairs:
+    """The last pairs of a batch."""
+
+    aligned, moved, vis = torch.rand(3, 8, 1, 48, 48, generator=torch.Generator().manual_seed(0))
+
+    def terms(self, oracle: Oracle, vis: Tensor) -> dict[str, Tensor]:
+        return duet.fusion_loss(oracle, Sample(self.moved, vis, self.aligned, vis))
+
+    def test_they_are_judged_in_place_where_the_visible_image_has_edges(self) -> None:
+        oracle = Oracle(self.aligned)
+        terms = self.terms(oracle, self.vis)
+        assert torch.equal(oracle.shown, torch.cat([self.aligned[:6], self.moved[6:]]))
+        assert terms["target"] + terms["plain"] + terms["edges"] < 1e-5
+
+    def test_where_it_has_none_they_are_taken_to_lie_right(self) -> None:
+        oracle = Oracle(torch.cat([self.aligned[:6], self.moved[6:]]))
+        terms = self.terms(oracle, torch.full_like(self.vis, 0.5))
+        assert terms["target"] + terms["plain"] + terms["edges"] < 1e-5
+
+
+class TestWarmth:
+    """The lift of what is warm is a part of its own."""
+
+    network = duet.Fuser().eval().requires_grad_(False)
+    pair = patch(0.3, 0.9), 0.4 + texture(1)
+
+    def fused(self, warmth: float) -> Tensor:
+        self.network.warmth = warmth
+        return self.network(*self.pair)
+
+    def test_it_scales_the_lift(self) -> None:
+        plain, lift = self.network.parts(*self.pair)
+        assert lift.min() >= 0 and lift[..., 44:52, 44:52].mean() > 0.4
+        for warmth in (0.0, 0.5, 1.0):
+            torch.testing.assert_close(self.fused(warmth), plain + warmth * lift)
+
+    def test_twice_as_strong_goes_as_far_as_there_is_room(self) -> None:
+        once, twice = self.fused(1.0), self.fused(2.0)
+        assert (twice >= once).all()
+        assert within(twice) > within(once)
+        assert twice[once < 1].max() <= 1
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from fusecli.fusion.workers import FuseHere
 from fusecli.images import tiff
 from fusecli.images.tiff_rows import TiffRows
 from fusecli.models import ModelSpec
+from fusecli.ops.whole_image import image_mean
 from fusecli.run.outputs import place
 from fusecli.run.plan import Job
 
@@ -38,10 +39,17 @@ class Blur(nn.Module):
         return blurred
 
 
+class Levelled(Blur):
+    """The same, brighter by what is missing in the mean of the whole image."""
+
+    def forward(self, ir: Tensor, vis: Tensor) -> Tensor:
+        return super().forward(ir, vis) + 0.5 - image_mean(self, ir)
+
+
 def network(tone: str = "clip", tile: int | None = TILE, **changes: object) -> FuseHere:
     facts = {"title": "Blur", "paper": "-", "build": Blur, "tiling": "exact"}
     spec = ModelSpec(**(facts | {"halo": lambda options: 2, "tone": tone} | changes))
-    fuser = Fuser(Blur().eval(), spec, {}, device=torch.device("cpu"), tiling=Tiling(tile))
+    fuser = Fuser(spec.build().eval(), spec, {}, device=torch.device("cpu"), tiling=Tiling(tile))
     return FuseHere(fuser)
 
 
@@ -140,6 +148,7 @@ CASES = {
     "colour from grey": ("uint8", 1, {}, Choices(chroma="keep", grid="ir")),
     "colour dropped": ("uint16", 3, {}, Choices(chroma="drop", metadata="drop")),
     "stretched": ("uint16", 3, {"tone": "stretch"}, Choices()),
+    "passes": ("uint16", 1, {"tiling": "passes", "build": Levelled}, Choices()),
     "automatic tiles": ("uint16", 1, {"tile": None, "memory": 600_000}, Choices()),
 }
 

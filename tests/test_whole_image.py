@@ -78,7 +78,12 @@ def test_without_tiles_nothing_is_gathered() -> None:
 
 @pytest.mark.parametrize(
     ("name", "size", "tile"),
-    [("smfnet", (9, 110), 24), ("rfvif", (93, 61), 48), ("rfvif", (9, 700), 160)],
+    [
+        ("duet", (70, 400), 64),
+        ("smfnet", (9, 110), 24),
+        ("rfvif", (93, 61), 48),
+        ("rfvif", (9, 700), 160),
+    ],
 )
 def test_trained_networks_in_tiles_equal_the_whole(
     name: str, size: tuple[int, int], tile: int

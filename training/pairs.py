@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-SETS = ("roadscene-train", "tno-train", "extra-train/*", "extra2-train/*")
+SETS = ("roadscene-train", "tno-train", "msrs-train", "extra-train/*", "extra2-train/*")
 UNALIGNED = "extra2-train/unaligned"
 DOUBTFUL = {"extra-train/m3fd/a2r_138", "extra-train/tno-fusiongan/tno_fg_19"}
 

@@ -22,7 +22,8 @@ train() { # RUN ARGUMENTS...
 }
 
 duet() {
-  train duet -m duet --steps 5000
+  train duet-first -m duet --steps 2400 --loss gradient=4 --loss ssim=3 --loss difference=0.4
+  train duet -m duet --init "$runs/duet-first/last.safetensors" --steps 1300 --lr 2e-3 --seed 1
 }
 
 reconet() {

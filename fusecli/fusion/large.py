@@ -7,7 +7,9 @@ same tiles.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from functools import partial
 
 import numpy as np
 import torch
@@ -16,8 +18,8 @@ from fusecli import images
 from fusecli.fusion import Choices
 from fusecli.fusion.network import stretch_from
 from fusecli.fusion.pair import fill_gaps, range_notes, recolour, result_type
-from fusecli.fusion.tiles import Window
-from fusecli.fusion.workers import FuseArrays
+from fusecli.fusion.tiles import Window, gathered
+from fusecli.fusion.workers import FuseArrays, FuseHere
 from fusecli.images import tiff
 from fusecli.images.encoding import mark, nodata_of
 from fusecli.images.tiff_rows import TiffRows
@@ -150,27 +152,45 @@ class LargePair:
 
     def _fused(self, toned: bool) -> Iterator[np.ndarray]:
         """Yield the fused luma, a row of tiles at a time."""
+        fuser, width = self.network.fuser, self.vis.rows.shape[1]
+        network, known = self.network, None
+        if fuser.spec.tiling == "passes":  # what is known of the whole is known to one network
+            network = FuseHere(fuser)
+            known = gathered(partial(self._tiles, network, toned), fuser.spec.stride)
+        row = np.empty((0, width), np.float32)
+        for tile, run in self._tiles(network, toned):
+            top, bottom, left, right = tile.inner
+            if left == 0:
+                row = np.empty((bottom - top, width), np.float32)
+            with nullcontext() if known is None else known.knowing(tile.core(fuser.spec.stride)):
+                row[:, left:right] = run()[tile.kept]
+            if right == width:
+                yield row
+
+    def _tiles(
+        self, network: FuseArrays, toned: bool
+    ) -> Iterator[tuple[Window, Callable[[], np.ndarray]]]:
+        """Yield every tile, row by row, with what fuses it."""
         height, width = self.vis.rows.shape[:2]
-        for row in self.network.fuser.large_tiles(height, width, tiff.TILE):
+        for row in network.fuser.large_tiles(height, width, tiff.TILE):
             top, bottom = row[0].outer[:2]
-            ir, vis = self.ir.stored(top, bottom), self.vis.stored(top, bottom)
-            fused = np.empty((row[0].inner[1] - row[0].inner[0], width), np.float32)
+            stored = [(side, side.stored(top, bottom)) for side in (self.ir, self.vis)]
             for tile in row:
-                self._fuse(tile, ir, vis, fused, toned)
-            yield fused
+                yield tile, partial(self._fuse, network, stored, tile, toned)
 
     def _fuse(
-        self, tile: Window, ir: np.ndarray, vis: np.ndarray, fused: np.ndarray, toned: bool
-    ) -> None:
-        """Fuse one tile of a row of tiles into its place."""
+        self,
+        network: FuseArrays,
+        stored: list[tuple[Side, np.ndarray]],
+        tile: Window,
+        toned: bool,
+    ) -> np.ndarray:
+        """Return what becomes of one tile of a row of tiles."""
         left, right = tile.outer[2:]
-        of_ir, of_vis = (
-            images.luma(side.scaled(pixels[:, left:right]))
-            for side, pixels in ((self.ir, ir), (self.vis, vis))
-        )
-        answer = self.network(of_ir, of_vis, toned)
+        ir, vis = (images.luma(side.scaled(pixels[:, left:right])) for side, pixels in stored)
+        answer = network(ir, vis, toned)
         self.ms += answer.ms
-        fused[:, slice(*tile.inner[2:])] = answer.image[tile.kept]
+        return answer.image
 
 
 def _bands(rows: np.ndarray) -> Iterator[np.ndarray]:

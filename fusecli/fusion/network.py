@@ -20,6 +20,7 @@ from fusecli.fusion import Tiling
 from fusecli.fusion.preparation import prepare
 from fusecli.fusion.tiles import Window, rows, run_tiled
 from fusecli.models import ModelSpec
+from fusecli.ops.whole_image import in_passes
 from fusecli.runtime import total_memory
 
 # Share of the memory that `--tile auto` gives the network. The whole and not the free memory
@@ -146,7 +147,7 @@ class Fuser:
     @property
     def tiles_exactly(self) -> bool:
         """Whether the tiles of an image make the same result as the whole, and are wanted."""
-        return self.spec.tiling == "exact" and self.tiling.tile != 0
+        return self.spec.tiling in ("exact", "passes") and self.tiling.tile != 0
 
     def large_tiles(self, height: int, width: int, multiple: int) -> Iterator[tuple[Window, ...]]:
         """Yield the tiles of an image that is read in rows, a row of tiles at a time.
@@ -192,7 +193,7 @@ class Fuser:
         return max(64, outer - 2 * self._halo())
 
     def _pieces(self, ir: Tensor, vis: Tensor) -> Tensor:
-        tile = self._tile(len(ir), *ir.shape[-2:])
+        tile = None if in_passes() else self._tile(len(ir), *ir.shape[-2:])
         if tile is None and ir.numel() * self.spec.memory > self.memory:
             raise self._too_large(ir)  # the system would kill the whole process
         while True:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -88,19 +89,20 @@ def _ramp(length: int, before: int, after: int, halo: int) -> Tensor:
     return weight
 
 
-def _gathered(
-    network: Callable[[Tensor, Tensor], Tensor],
-    ir: Tensor,
-    vis: Tensor,
-    tiles: Sequence[Window],
-    stride: int,
+def gathered(
+    tiles: Callable[[], Iterable[tuple[Window, Callable[[], object]]]], stride: int
 ) -> Passes:
-    """Return what a network measures over the whole image."""
+    """Return what a network measures over the whole image.
+
+    Args:
+        tiles: Begins a pass: every tile with what runs the network on it.
+        stride: Tile corners lie on multiples of this.
+    """
     passes = Passes()
     while True:
-        for window in tiles:
+        for window, network in tiles():
             with passes.gathering(window.core(stride)):
-                network(window.of(ir), window.of(vis))
+                network()
             if not passes.found:
                 return passes
         passes.settle()
@@ -135,7 +137,12 @@ def run_tiled(
     """
     height, width = ir.shape[-2:]
     tiles = list(windows(height, width, tile, halo, stride))
-    known = _gathered(network, ir, vis, tiles, stride) if passes else None
+
+    def all_tiles() -> Iterator[tuple[Window, Callable[[], object]]]:
+        for window in tiles:
+            yield window, partial(network, window.of(ir), window.of(vis))
+
+    known = gathered(all_tiles, stride) if passes else None
     fused = torch.zeros_like(ir)
     total = torch.zeros((height, width), device=ir.device) if blend else None
     for window in tiles:

@@ -39,6 +39,11 @@ def whole_image(
     return passes.values(owner, measure, maps, how)
 
 
+def in_passes() -> bool:
+    """Return whether this is a tile of an image that somebody gathers statistics of."""
+    return _running.get() is not None
+
+
 def image_mean(owner: object, features: Tensor) -> Tensor:
     """Return the means over the whole image, (B, C, 1, 1)."""
     return whole_image(owner, lambda f: (f.mean((2, 3), keepdim=True),), features, how="mean")[0]
