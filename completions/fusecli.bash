@@ -51,6 +51,7 @@ _fusecli_value() {
         "register --weights") paths=-f ;;
         "register --transform") words='auto translation euclidean similarity affine homography dense' ;;
         "register --init") paths=-f ;;
+        "register --fov-ratio") : ;;
         "register --apply") paths=-f ;;
         "register --max-side") : ;;
         "register --min-gain") : ;;
@@ -172,8 +173,10 @@ _fusecli_value() {
         "train --seed") : ;;
         "train --progress") words='auto bar plain jsonl none' ;;
         "train --config") paths=-f ;;
-        "eval --metrics") words='standard vifb rfn-nest smfnet linfeng liu fast all' list=1 ;;
+        "eval --metrics") words='standard purpose targets vifb rfn-nest smfnet linfeng liu fast all' list=1 ;;
         "eval --reference") paths=-d ;;
+        "eval --targets") paths=-f ;;
+        "eval --target-class") words='all person' list=1 ;;
         "eval --truth") paths=-d ;;
         "eval --compute") words='luma rgb' ;;
         "eval --ir-range") words='auto dtype' ;;
@@ -239,10 +242,10 @@ _fusecli_options() {
     case "$1" in
         "") echo '--version --install-completion --show-completion --help -h' ;;
         "fuse") echo '--model -m --weights --batch-size --tile --tile-overlap --align --align-weights --on-reject --recursive -r --pairs --limit --ir-suffix --vis-suffix --pair-regex --pair-by --time-format --max-gap --offset --unpaired --out -o --overwrite --resume --checksum --manifest --name --format --ir-range --vis-range --range-scope --out-dtype --tone --chroma --alpha --fit --grid --ir-luma --metadata --reader --compare --quality --jobs -j --device --precision --seed --shard --backend --chunk --fail-fast --dry-run -n --json --print --print0 --progress --quiet -q --verbose -v --config --help -h' ;;
-        "register") echo '--method --weights --transform --init --apply --max-side --min-gain --on-reject --interpolation --border --fill --recursive -r --pairs --limit --ir-suffix --vis-suffix --pair-regex --pair-by --time-format --max-gap --offset --unpaired --out -o --overwrite --resume --checksum --manifest --name --format --fixed --per --save-field --save-mask --preview --metadata --quality --jobs -j --device --precision --seed --shard --backend --chunk --fail-fast --dry-run -n --json --print --print0 --progress --quiet -q --verbose -v --config --help -h' ;;
+        "register") echo '--method --weights --transform --init --fov-ratio --apply --max-side --min-gain --on-reject --interpolation --border --fill --recursive -r --pairs --limit --ir-suffix --vis-suffix --pair-regex --pair-by --time-format --max-gap --offset --unpaired --out -o --overwrite --resume --checksum --manifest --name --format --fixed --per --save-field --save-mask --preview --metadata --quality --jobs -j --device --precision --seed --shard --backend --chunk --fail-fast --dry-run -n --json --print --print0 --progress --quiet -q --verbose -v --config --help -h' ;;
         "warp") echo '--kind --preset --shift --rotate --scale --shear --perspective --elastic-alpha --elastic-sigma --interpolation --border --fill --recursive -r --pairs --limit --ir-suffix --vis-suffix --pair-regex --pair-by --time-format --max-gap --offset --unpaired --out -o --overwrite --resume --checksum --manifest --name --format --which --exact --variants --noise --crop-valid --link --save-field --no-save-mask --save-mask --preview --metadata --quality --jobs -j --device --precision --seed --shard --backend --chunk --fail-fast --dry-run -n --json --print --print0 --progress --quiet -q --verbose -v --config --help -h' ;;
         "train") echo '--out -o --model -m --init --val-ir --val-vis --val-fraction --resume --overwrite --dry-run -n --set --stage --epochs --steps --max-time --batch-size --crop --lr --optimizer --schedule --warmup --accumulate --clip-grad --loss --misalign --no-augment --augment --eval-every --save-every --keep --log --deterministic --compile --devices --recursive -r --pairs --limit --ir-suffix --vis-suffix --pair-regex --pair-by --time-format --max-gap --offset --unpaired --jobs -j --device --precision --seed --json --print --print0 --progress --quiet -q --verbose -v --config --help -h' ;;
-        "eval") echo '--metrics --reference --truth --compute --ir-range --vis-range --out -o --overwrite --table --plots --roi --fail-under --dry-run -n --recursive -r --pairs --limit --ir-suffix --vis-suffix --pair-regex --pair-by --time-format --max-gap --offset --unpaired --jobs -j --device --json --print --print0 --progress --quiet -q --verbose -v --config --help -h' ;;
+        "eval") echo '--metrics --reference --targets --target-class --truth --compute --ir-range --vis-range --out -o --overwrite --table --plots --roi --fail-under --dry-run -n --recursive -r --pairs --limit --ir-suffix --vis-suffix --pair-regex --pair-by --time-format --max-gap --offset --unpaired --jobs -j --device --json --print --print0 --progress --quiet -q --verbose -v --config --help -h' ;;
         "export") echo '--out -o --format --weights --set --dynamic --size --opset --precision --embed-io --no-check --check --atol --rtol --overwrite --json --quiet -q --help -h' ;;
         "doctor") echo '--json --help -h' ;;
         "models") echo '--help -h' ;;

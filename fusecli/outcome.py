@@ -26,6 +26,7 @@ class Outcome:
         notes: Code to message of warnings that the run collects and counts.
         record: Further JSON-ready values for the manifest.
         parts: Finished files that still wait for their final names, and these names.
+        decisions: Lines for `-v`.
     """
 
     key: str
@@ -36,6 +37,7 @@ class Outcome:
     notes: dict[str, str] = field(default_factory=dict)
     record: dict[str, Any] = field(default_factory=dict)
     parts: list[tuple[str, str]] = field(default_factory=list)
+    decisions: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)

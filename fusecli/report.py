@@ -275,7 +275,10 @@ class Reporter:
             examples = [failure for failure in failures if failure["code"] == code][:EXAMPLES]
             self.console.print(f"  [bold]{code}[/]: {kind.count} of {report.found}")
             for one in examples:
-                self.console.print(f"    {markup(one['key'])}: {markup(one['message'])}")
+                # of messages only the traceback of a bug has lines
+                lines = one["message"].split("\n") if code == "internal" else [one["message"]]
+                message = "\n".join(map(markup, lines))
+                self.console.print(f"    {markup(one['key'])}: {message}")
             if kind.count > len(examples):
                 self.console.print(f"    … and {kind.count - len(examples)} more")
             if kind.hint:

@@ -120,6 +120,7 @@ def draw_deep(name: str) -> None:
 
 TRAIN = ["train", *IN, "-o", "run", "--steps", "1"]
 EVAL = ["eval", *IN, "vis"]
+LABELS = "stem,x,y,w,h,class\n"
 EXPORT = ["export", "reconet", "--weights", "random", "-o", "net.safetensors"]
 REGISTER = ["register", *IN, *OUT]
 WARP = ["warp", *IN, *OUT]
@@ -145,6 +146,14 @@ OTHERS = [
     ("usage.roi", 2, [*EVAL, "--roi", "1,2,3"], nothing),
     ("usage.table", 2, [*EVAL, "--table", "papyrus"], nothing),
     ("usage.truth", 2, [*EVAL, "--truth", "t", "--compute", "rgb"], nothing),
+    ("targets.read", 2, [*EVAL, "--targets", "t.csv"], write("t.csv", "stem,x\n0,1\n")),
+    ("targets.empty", 2, [*EVAL, "--targets", "t.csv"], write("t.csv", LABELS)),
+    ("targets.class", 2, [*EVAL, "--targets", "t.csv"],
+     write("t.csv", LABELS + "000,1,1,9,9,boat")),
+    ("targets.none", 2, [*EVAL, "--targets", "t.csv"],
+     write("t.csv", LABELS + "9,1,1,9,9,person")),
+    ("targets.ambiguous", 2, [*EVAL, "--targets", "t.csv"],
+     write("t.csv", f"set,{LABELS}a,000,1,1,9,9,person\nb,000,1,1,9,9,person")),
     ("usage.fail_under", 2, [*EVAL, "--fail-under", "vif=good"], nothing),
     ("export.format", 2, ["export", "reconet", "-o", "net.tflite"], nothing),
     ("export.format", 2, [*EXPORT, "--format", "onnx"], nothing),

@@ -12,6 +12,9 @@ from runs import FUSE
 from fusecli import images
 from fusecli.cli import run
 from fusecli.fields import grid_scaling, linear, translation
+from fusecli.registration.align import luma_of
+from fusecli.registration.estimate import estimate
+from fusecli.registration.frames import content
 from fusecli.registration.transform import Transform, load
 
 QUIET = ("--json", "-q")
@@ -65,6 +68,57 @@ def test_hopeless_pairs_are_refused_with_a_reason(tmp_path, capsys, infrared, vi
     failure = refusal(capsys, "register", *sides)
     assert failure["code"] == "register.rejected" and why in failure["message"]
     assert not list((tmp_path / "out").glob("a.*"))
+
+
+STREETS = Path(__file__).parent / "data"
+
+
+@pytest.mark.parametrize(
+    ("vis", "ir", "turns"),
+    [
+        ("day_street", "night_street", 2),
+        ("night_street", "day_street", 0),
+        ("day_street", "day_street", 1),
+    ],
+    ids=["another street upside down", "day on night", "turned by 90 degrees"],
+)
+def test_another_street_is_refused(vis, ir, turns):
+    fixed, moving = (
+        luma_of(images.read(str(STREETS / side / f"{name}.png")))
+        for side, name in (("vis", vis), ("ir", ir))
+    )
+    found = estimate(fixed, np.ascontiguousarray(np.rot90(moving, turns)))
+    assert not found.accepted and len(found.attempts) > 2
+
+
+def test_a_constant_frame_is_no_evidence_and_no_obstacle():
+    def framed(image: np.ndarray) -> np.ndarray:
+        return cv2.copyMakeBorder(image, 40, 40, 40, 40, cv2.BORDER_CONSTANT, value=255)
+
+    visible, infrared = scene(8)
+    there = moved(infrared, translation(7, -5))
+    found = estimate(framed(visible), framed(there), transform="translation")
+    assert found.accepted and distance(found.matrix, translation(7, -5)) < 0.3
+    assert not estimate(framed(visible), framed(scene(9)[1]), transform="translation").accepted
+    assert content(framed(visible)) == (40, 40, *SIZE)
+    assert content(visible) == (0, 0, *SIZE)
+
+
+@pytest.mark.parametrize("narrower", ["fixed", "moving"])
+@pytest.mark.parametrize("ratio", [2, 3])
+def test_a_camera_that_sees_a_fraction_of_the_view_is_found(narrower, ratio):
+    visible, infrared = scene(10, (288, 384))
+    height, width = 288 // ratio, 384 // ratio
+    top, left = (288 - height) // 2 + 6, (384 - width) // 2 - 9
+    box = np.s_[top : top + height, left : left + width]
+    if narrower == "moving":
+        found = estimate(visible, np.ascontiguousarray(infrared[box]), transform="similarity")
+        truth = translation(-left, -top)
+    else:
+        found = estimate(np.ascontiguousarray(visible[box]), infrared, transform="similarity")
+        truth = translation(left, top)
+    assert found.accepted, found.refusal
+    assert distance(found.matrix, truth, (288, 384)) < 4
 
 
 @pytest.mark.parametrize("smaller", ["ir", "vis"])

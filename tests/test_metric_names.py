@@ -6,6 +6,7 @@ from fusecli.errors import UsageError
 from fusecli.metrics import GROUPS, find, keys, select
 
 IMAGES = ("ir", "vis", "fused", "reference")
+LABELLED = (*IMAGES, "targets")
 ALL = [spec for spec in map(find, keys()) if set(spec.needs) <= set(IMAGES)]
 
 
@@ -31,7 +32,7 @@ def test_every_name_has_exactly_one_plain_convention():
 
 def test_groups_hold_known_metrics_only():
     for name, members in GROUPS.items():
-        images = ["transform"] if name == "registration" else IMAGES
+        images = ["transform"] if name == "registration" else LABELLED
         assert [spec.key for spec in select(name, images)] == list(members)
     assert len(GROUPS["vifb"]) == 13
 
@@ -56,6 +57,13 @@ def test_unknown_metrics_are_refused_with_a_hint(text, said):
     with pytest.raises(UsageError) as error:
         select(text)
     assert said in error.value.hint
+
+
+def test_auc_is_that_of_what_is_at_hand():
+    assert [spec.key for spec in select("auc", LABELLED)] == ["auc"]
+    assert [spec.key for spec in select("auc", ["transform"])] == ["auc:10"]
+    with pytest.raises(UsageError, match="--targets FILE"):
+        select("targets", IMAGES)
 
 
 def test_full_reference_metrics_need_a_reference():

@@ -190,3 +190,19 @@ def test_spellings_of_one_letter_pair_unless_a_folder_holds_both(tmp_path: Path)
     (tmp_path / f"ir/{composed}.png").touch()
     found = find_pairs(str(tmp_path / "ir"), str(tmp_path / "vis"), unpaired="skip")
     assert [Path(pair.ir).stem for pair in found.pairs] == [composed]
+
+
+def test_a_summary_keeps_its_lines_and_gains_none(capsys: pytest.CaptureFixture[str]) -> None:
+    from fusecli.outcome import RunReport
+    from fusecli.report import Reporter
+
+    class Two(RunReport):
+        def lines(self) -> list[str]:
+            return ["moved by 1 px", *super().lines()]
+
+    report = Two("register", "registered", "a\nb\x1b[2J", done=1, found=1)
+    Reporter(progress="none").finish(report)
+    assert capsys.readouterr().err.splitlines() == [
+        "moved by 1 px",
+        r"registered 1, skipped 0, failed 0 in 0.0 s -> a\x0ab\x1b[2J",
+    ]

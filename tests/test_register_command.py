@@ -185,8 +185,64 @@ def test_pairs_that_disagree_are_no_rig(tmp_path, capsys):
         write(vis / f"{number}.png", grey(visible))
         write(ir / f"{number}.png", grey(moved(infrared, translation(shift, 0))))
     command = ["register", str(ir), str(vis), "-o", str(tmp_path / "out"), "--per", "folder"]
-    assert run([*command, "--json", "-q"]) == 4
-    assert "rig" in failure(capsys)["message"]
+    assert run([*command, "--json", "-q"]) == 2
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert error["code"] == "register.rejected" and "disagree" in error["message"]
+
+
+def test_a_rig_of_which_nothing_is_found_is_one_error_with_reasons(tmp_path, capsys):
+    ir, vis = tmp_path / "ir", tmp_path / "vis"
+    for number in range(3):
+        write(vis / f"{number}.png", grey(scene(number)[0]))
+        write(ir / f"{number}.png", np.full(SIZE, 128, np.uint8))
+    command = ["register", str(ir), str(vis), "-o", str(tmp_path / "out"), "--per", "folder"]
+    assert run([*command, "--json", "-q"]) == 2
+    error = json.loads(capsys.readouterr().out)["error"]
+    (fact,) = error["facts"]
+    assert fact.startswith("3 of 3: ") and "flat" in fact
+    assert not list(tmp_path.glob("out/*.png"))
+
+
+def test_a_bare_matrix_or_the_ratio_of_the_views_is_a_start(tmp_path):
+    visible, infrared = scene(52, (240, 320))
+    narrow = np.ascontiguousarray(infrared[84:156, 116:212])  # a bit more than 3.3 times narrower
+    write(tmp_path / "vis.png", grey(visible))
+    write(tmp_path / "ir.png", grey(cv2.resize(narrow, (288, 216), interpolation=cv2.INTER_CUBIC)))
+    (tmp_path / "near.txt").write_text("3 0 -340\n0 3 -250\n0 0 1\n")
+    (tmp_path / "near.json").write_text("[[3, 0, -340], [0, 3, -250]]")
+    expected = grid_scaling((72, 96), (216, 288)) @ translation(-116, -84)
+    for start in (["--fov-ratio", "3.3"], ["--init", "near.txt"], ["--init", "near.json"]):
+        start = [str(tmp_path / word) if word.startswith("near") else word for word in start]
+        sides = (tmp_path / "ir.png", tmp_path / "vis.png")
+        assert register(*sides, "-o", tmp_path / "out.png", "--overwrite", *start) == 0
+        assert distance(load(tmp_path / "out.json").matrix, expected, (240, 320)) < 6
+
+
+@pytest.mark.parametrize("given", ["0", "-2", "nan", "99"])
+def test_a_ratio_of_views_that_cannot_be_is_refused(folders, capsys, given):
+    ir, vis, out = folders
+    assert run(["register", ir, vis, "-o", str(out), "--fov-ratio", given, "--json", "-q"]) == 2
+    assert json.loads(capsys.readouterr().out)["error"]["code"] == "usage.register"
+
+
+def test_what_was_tried_is_told_and_recorded(folders, capsys):
+    ir, vis, out = folders
+    write(Path(ir) / "0.png", grey(scene(77)[1]))
+    command = ["register", ir, vis, "-o", str(out), "--progress", "none", "-v"]
+    assert run([*command, "--on-reject", "identity"]) == 0
+    told = capsys.readouterr().err
+    assert "0: ngf wide" in told and "1: ngf" in told
+    tried = json.loads((out / "transforms" / "0.json").read_text())["score"]["tried"]
+    assert {"ngf wide", "ngf fraction"} <= {attempt["method"] for attempt in tried}
+    assert all(attempt["confidence"] < attempt["needed"] or attempt["decoy"] for attempt in tried)
+    manifest = [
+        json.loads(line) for line in (out / ".fusecli" / "manifest.jsonl").read_text().splitlines()
+    ]
+    assert next(line for line in manifest if line.get("key") == "0")["tried"] == tried
+    capsys.readouterr()
+    assert run(["register", ir, vis, "-o", str(out) + "2", "--json", "-q"]) == 3
+    refused = failure(capsys)
+    assert "tried ngf" in refused["message"] and "of 5" in refused["message"]
 
 
 def test_a_start_reaches_what_lies_beyond_the_search(tmp_path):

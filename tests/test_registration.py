@@ -19,7 +19,8 @@ from fusecli.fields import (
 from fusecli.ops.resample import resample
 from fusecli.registration import classical
 from fusecli.registration import judge as score
-from fusecli.registration.estimate import _Guess, estimate
+from fusecli.registration.candidates import Guess
+from fusecli.registration.estimate import estimate
 from fusecli.registration.refine import fit
 from fusecli.warps import recipe
 from fusecli.warps.drawing import draw_warp, seeded
@@ -219,8 +220,8 @@ def test_auto_goes_on_where_the_search_finds_nothing(monkeypatch):
     visible, infrared = scene(1)
     there = moved(infrared, translation(3, 2))
     astray = translation(40, 0)
-    lost = [_Guess(astray, None, "affine", "ngf")]
-    monkeypatch.setattr("fusecli.registration.estimate._searched", lambda *_: iter(lost))
+    lost = [Guess(astray, None, "affine", "ngf")]
+    monkeypatch.setattr("fusecli.registration.candidates._searched", lambda *_: iter(lost))
     assert not estimate(visible, there, method="ngf").accepted
     found = estimate(visible, there)
     assert (found.accepted, found.method) == (True, "ecc")

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from fusecli.evaluation.cases import Case
+    from fusecli.evaluation.labels import Labels
     from fusecli.evaluation.report import Check, EvalReport, Layout
     from fusecli.evaluation.scoring import Scorer
     from fusecli.evaluation.tables import Board, Kind
@@ -37,7 +38,18 @@ if TYPE_CHECKING:
     from fusecli.report import Reporter
     from fusecli.runtime import Runtime
 
-GROUPS = ("standard", "vifb", "rfn-nest", "smfnet", "linfeng", "liu", "fast", "all")
+GROUPS = (
+    "standard",
+    "purpose",
+    "targets",
+    "vifb",
+    "rfn-nest",
+    "smfnet",
+    "linfeng",
+    "liu",
+    "fast",
+    "all",
+)
 PAGE = 120  # characters across, where there is no terminal to ask
 
 
@@ -70,6 +82,25 @@ class Scoring:
         str | None,
         flag("Scoring", "--reference", metavar="DIR", help="Ground truth, for :reference metrics."),
     ] = None
+    targets: Annotated[
+        str | None,
+        flag(
+            "Scoring",
+            "--targets",
+            metavar="FILE",
+            help="Labelled targets: CSV, COCO JSON, or a folder of YOLO text files.",
+        ),
+    ] = None
+    target_class: Annotated[
+        str,
+        flag(
+            "Scoring",
+            "--target-class",
+            metavar="LIST",
+            autocompletion=offering("all", "person"),
+            help="Classes of targets that count, or all.",
+        ),
+    ] = "person,animal,hot"
     truth: Annotated[
         str | None,
         flag(
@@ -153,19 +184,26 @@ def evaluate(
     methods = name_methods(arguments)
     at_hand: tuple[str, ...] = ("ir", "vis", "fused")
     at_hand += ("reference",) if scoring.reference is not None else ()
+    at_hand += ("targets",) if scoring.targets is not None else ()
     wanted = scoring.metrics
     if scoring.truth is not None:
         at_hand, wanted = ("transform",), "registration" if wanted == "standard" else wanted
     checks = _checks(presentation.fail_under or (), at_hand)
     specs = select(wanted, at_hand)
+    if scoring.targets is not None and not any("targets" in spec.needs for spec in specs):
+        specs += select("targets", at_hand)
     specs += tuple(check.spec for check in checks if check.spec not in specs)
     out = presentation.out
-    layout = Layout(Path(out), kinds, figures, region) if out is not None else None
+    layout = (
+        Layout(Path(out), kinds, figures, region, bool(scoring.targets))
+        if out is not None
+        else None
+    )
     if layout is not None and not presentation.overwrite:
         layout.check_free()
     runtime = Runtime.resolve(machine.device, "fp32", machine.jobs)
     pairs = select_pairs(ir, vis, inputs, out or "", reporter)
-    cases, lost, scorer = _work(pairs, methods, specs, scoring, inputs, runtime)
+    cases, lost, scorer = _work(pairs, methods, specs, scoring, inputs, runtime, reporter)
     if lost:
         reporter.warn(f"{lost} pairs that not every method has are left out", "pair.unmatched")
     cases = cases[: inputs.limit]
@@ -187,6 +225,7 @@ def _work(
     scoring: Scoring,
     inputs: Inputs,
     runtime: Runtime,
+    reporter: Reporter,
 ) -> tuple[Sequence[Case | TransformCase], int, Scorer | TransformScorer]:
     """Return what to score, how many pairs were left out, and what scores it."""
     skip = inputs.unpaired == "skip"
@@ -202,7 +241,24 @@ def _work(
     cases, lost = match(
         pairs, methods, reference=scoring.reference, recursive=inputs.recursive, skip=skip
     )
-    return cases, lost, Scorer(tuple(methods), specs, rules, runtime.devices[0])
+    labels = _labels(scoring, cases, reporter)
+    return cases, lost, Scorer(tuple(methods), specs, rules, runtime.devices[0], labels)
+
+
+def _labels(scoring: Scoring, cases: Sequence[Case], reporter: Reporter) -> Labels | None:
+    """Return the labelled targets of `--targets`, and say which images are not among the pairs."""
+    if scoring.targets is None:
+        return None
+    from fusecli.evaluation import labels
+
+    found = labels.load(scoring.targets, scoring.target_class, cases)
+    if found.unknown:
+        some = ", ".join(found.unknown[:3])
+        reporter.warn(
+            f"{len(found.unknown)} labelled images are not among the pairs: {some}",
+            "targets.unknown",
+        )
+    return found
 
 
 def _check_truth(scoring: Scoring, presentation: Presentation, figures: tuple[str, ...]) -> None:
@@ -215,6 +271,7 @@ def _check_truth(scoring: Scoring, presentation: Presentation, figures: tuple[st
         return
     given = {
         "--reference": scoring.reference is not None,
+        "--targets": scoring.targets is not None,
         "--compute": scoring.compute != "luma",
         "--ir-range": scoring.ir_range != "auto",
         "--vis-range": scoring.vis_range != "auto",

@@ -56,18 +56,20 @@ def register(
     from fusecli.registration.align import AlignedReport, Alignment
     from fusecli.registration.item import RegisterItem, estimate_rig
     from fusecli.registration.learned import LearnedRegister
-    from fusecli.registration.transform import load
+    from fusecli.registration.transform import load_start
     from fusecli.run.work import Run
 
+    view = estimation.fov_ratio
     alignment = Alignment(
         estimation.method,
         estimation.transform,
-        load(Path(estimation.init)) if estimation.init is not None else None,
+        load_start(Path(estimation.init)) if estimation.init is not None else None,
         estimation.max_side,
         estimation.min_gain,
         Path(estimation.apply) if estimation.apply is not None else None,
         on_reject=estimation.on_reject,
         learned=LearnedRegister.of(estimation.weights, choices.fixed),
+        view=1 / view if view and choices.fixed == "ir" else view,
     )
     if choices.per == "folder" and alignment.stored is None:
         reporter.detail("estimating the camera rig from all pairs")
@@ -88,6 +90,7 @@ def _check(estimation: Estimation, choices: Choices, is_file: bool) -> None:
     if estimation.apply is not None:
         given = {
             "--init": estimation.init is not None,
+            "--fov-ratio": estimation.fov_ratio is not None,
             "--method": estimation.method != "auto",
             "--weights": estimation.weights is not None,
             "--transform": estimation.transform != "auto",
@@ -106,6 +109,19 @@ def _check(estimation: Estimation, choices: Choices, is_file: bool) -> None:
                 f"--apply {estimation.apply} is neither a file nor a folder",
                 code="register.missing",
                 hint="fusecli register IR VIS -o OUT stores its transforms: --apply OUT/transforms",
+            )
+    if estimation.fov_ratio is not None:
+        if not 0.05 <= estimation.fov_ratio <= 20:
+            raise UsageError(
+                f"--fov-ratio {estimation.fov_ratio:g} is not between 0.05 and 20",
+                code="usage.register",
+                hint="2 where the visible camera sees twice as wide as the infrared one",
+            )
+        if estimation.init is not None:
+            raise UsageError(
+                "--fov-ratio and --init are both a start",
+                code="usage.register",
+                hint="give one of them",
             )
     if is_file and (choices.save_mask or choices.preview != "none"):
         raise UsageError(

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from fusecli.evaluation import tables
+from fusecli.evaluation import tables, targets
 from fusecli.evaluation.plots import DPI, Region, Shot, colour, crop
 from fusecli.evaluation.tables import Board
+from fusecli.evaluation.targets import Row
 from fusecli.text import visible
 
 ROWS = 600  # of the table of single images; per_image.csv has all
@@ -46,6 +47,8 @@ class Page:
         region: What they magnify.
         figures: Kind of plot to PNG.
         failures: Key to reason.
+        targets: Labelled targets, one row per method and target.
+        worst: The targets shown worst, enlarged.
         checks: Sentences about `--fail-under`, each with whether it held.
         command: The command line.
     """
@@ -59,6 +62,8 @@ class Page:
     figures: Mapping[str, bytes] = field(default_factory=dict)
     failures: Mapping[str, str] = field(default_factory=dict)
     checks: Sequence[tuple[str, bool]] = ()
+    targets: Sequence[Row] = ()
+    worst: Sequence[Shot] = ()
     command: str = ""
 
 
@@ -82,7 +87,13 @@ def render(page: Page) -> str:
             1, _section(HEADINGS["box"], _strips(page.board), "Dots are images, bars are medians.")
         )
     if page.shots:
-        sections.append(_section(HEADINGS["contact"], _contact(page), _contact_note(page)))
+        sheet = _contact(page.shots, page.region)
+        sections.append(_section(HEADINGS["contact"], sheet, _contact_note(page)))
+    if page.worst:
+        note = f"The {len(page.worst)} of which a method keeps least of the infrared contrast."
+        sections.append(_section("Worst targets", _contact(page.worst, None), note))
+    if page.targets:
+        sections.append(_section("Targets", targets.html(page.targets, ROWS)))
     sections += [
         _section("Single images", _images(page.board)),
         _section("How the numbers were made", _method(page)),
@@ -113,7 +124,7 @@ def _facts(facts: Mapping[str, str]) -> str:
 
 def _results(page: Page) -> str:
     parts = [f'<div class="wide">{tables.html(page.board)}</div>']
-    legend = f"Means over {len(page.board.keys)} pairs."
+    legend = f"{page.board.basis.capitalize()}."
     if len(page.board.methods) > 1:
         legend += ' <span class="best">Best</span>'
         legend += ' <span class="second">second best</span>' if len(page.board.methods) > 2 else ""
@@ -199,12 +210,12 @@ def _contact_note(page: Page) -> str:
     return f"{some}. Select one to enlarge it."
 
 
-def _contact(page: Page) -> str:
-    few = len(page.shots) * len(page.shots[0].titles) <= FEW
+def _contact(shots: Sequence[Shot], region: Region | None) -> str:
+    few = len(shots) * len(shots[0].titles) <= FEW
     rows = []
-    for shot in page.shots:
+    for shot in shots:
         cells = "".join(
-            _picture(title, picture, shot.key, page.region, 720 if few else 360)
+            _picture(title, picture, shot.key, region, 720 if few else 360)
             for title, picture in zip(shot.titles, shot.pictures, strict=True)
         )
         rows.append(

@@ -220,12 +220,12 @@ def _shades() -> Colormap:
 
 def radar(board: Board) -> Figure:
     """Draw each method's means around a circle: the best method's on the rim, the worst at 15 %."""
-    usable = [i for i in range(len(board.specs)) if np.isfinite(board.means[:, i]).all()]
+    usable = [i for i in range(len(board.specs)) if np.isfinite(board.centres[:, i]).all()]
     figure = _figure(6.4, 6.6)
     axes: Any = figure.add_subplot(projection="polar")
     angles = 2 * np.pi * np.arange(len(usable)) / max(1, len(usable))
     goodness = -np.array(
-        [[board.specs[i].badness(board.means[row, i]) for i in usable]
+        [[board.specs[i].badness(board.centres[row, i]) for i in usable]
          for row in range(len(board.methods))]
     )  # fmt: skip
     low, span = goodness.min(0), np.ptp(goodness, axis=0)

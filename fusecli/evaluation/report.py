@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from fusecli.errors import InputError
-from fusecli.evaluation import plots, tables
+from fusecli.evaluation import plots, tables, targets
 from fusecli.evaluation.page import Page, render
 from fusecli.evaluation.plots import Region, Shot
 from fusecli.evaluation.scoring import Scores
@@ -32,6 +32,7 @@ SUFFIXES: dict[Kind, str] = {
     "latex": "tex",
     "html": "html",
 }
+SIDES = {"higher": "at least", "lower": "at most", "zero": "within", "one": "as near to 1 as"}
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Check:
 
     Args:
         spec: The metric.
-        bound: The worst mean that is accepted.
+        bound: The worst mean (median for `contrast`) that is accepted.
     """
 
     spec: MetricSpec
@@ -51,10 +52,10 @@ class Check:
         column = board.specs.index(self.spec)
         found = []
         for row, method in enumerate(board.methods):
-            mean = float(board.means[row, column])
-            held = self.spec.badness(mean) <= self.spec.badness(self.bound)
-            side = {"higher": "at least", "lower": "at most", "zero": "within"}[self.spec.direction]
-            value = f"{mean:.6g}" if np.isfinite(mean) else "undefined"
+            centre = float(board.centres[row, column])
+            held = self.spec.badness(centre) <= self.spec.badness(self.bound)
+            side = SIDES[self.spec.direction]
+            value = f"{centre:.6g}" if np.isfinite(centre) else "undefined"
             sentence = f"{self.spec.key} of {method} is {value}, wanted {side} {self.bound:g}"
             found.append((sentence, held))
         return found
@@ -94,17 +95,20 @@ class Layout:
         kinds: Tables beside the files that every report has.
         figures: Kinds of plots.
         region: What the pictures magnify.
+        targets: Whether there is a table of labelled targets.
     """
 
     folder: Path
     kinds: tuple[Kind, ...] = ()
     figures: tuple[str, ...] = ()
     region: Region | None = None
+    targets: bool = False
 
     @property
     def paths(self) -> list[Path]:
         """Every file that will be written."""
         names = ["summary.csv", "per_image.csv", "report.json", "report.html"]
+        names += ["targets.csv"] if self.targets else []
         names += [f"table.{SUFFIXES[kind]}" for kind in self.kinds]
         names += [f"plots/{figure}.png" for figure in self.figures]
         return [self.folder / name for name in names]
@@ -221,12 +225,14 @@ def publish(
         reporter: Prints the paths written.
     """
     scores = scorer.scores
-    board = Board(scores.methods, scores.specs, tuple(scores.keys), scores.table())
+    board = Board(scores.methods, scores.specs, tuple(scores.keys), scores.table(), scores.joined())
     report.checks = [result for check in checks for result in check.results(board)]
     report.extra["metrics"] = board.summary()
     if layout is None:
         return board
     pictures = scorer.shots(cases, spread(scores.keys))
+    rows, worst = targets.rows(scores), targets.worst(scores)
+    held = scorer.shots(cases, sorted({key for key, _, _ in worst}))
     page = Page(
         title=" · ".join(board.methods) if len(board.methods) < 5 else "Image fusion scores",
         facts=_facts(board, scores, report),
@@ -237,16 +243,26 @@ def publish(
         figures={kind: plots.draw(kind, board, pictures, layout.region) for kind in layout.figures},
         failures={failure["key"]: failure["message"] for failure in report.failures},
         checks=report.checks,
+        targets=rows,
+        worst=targets.sheet(held, worst),
         command=shlex.join(["fusecli", *sys.argv[1:]]),
     )
     types = {side: dict(counts) for side, counts in sorted(scores.types.items())}
-    about = {"command": page.command, "conversion": scorer.conversion, "types": types}
+    about: dict[str, Any] = {
+        "command": page.command,
+        "conversion": scorer.conversion,
+        "types": types,
+    }
+    if layout.targets:
+        about["targets"] = [row.as_dict() for row in rows]
     texts = {
         "summary.csv": tables.summary_csv(board),
         "per_image.csv": tables.per_image_csv(board),
         "report.json": as_json(document(board, report, methods, about), indent=1, allow_nan=False),
         "report.html": render(page),
     }
+    if layout.targets:
+        texts["targets.csv"] = tables.rows_csv(targets.COLUMNS, rows)
     texts |= {f"table.{SUFFIXES[kind]}": tables.write(board, kind) for kind in layout.kinds}
     files = {name: text.encode() for name, text in texts.items()}
     files |= {f"plots/{kind}.png": png for kind, png in page.figures.items()}

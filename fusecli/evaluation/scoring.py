@@ -19,9 +19,11 @@ import torch
 from fusecli import images
 from fusecli.errors import InputError
 from fusecli.evaluation.cases import Case
+from fusecli.evaluation.labels import Labels
 from fusecli.evaluation.plots import Shot
 from fusecli.images import Picture
-from fusecli.metrics import MetricSpec, Plane, Scene, measure
+from fusecli.metrics import MetricSpec, Plane, Samples, Scene, measure
+from fusecli.metrics.targets import Boxes, Seen, seen
 from fusecli.outcome import Outcome, RunReport, Stopwatch
 from fusecli.report import Reporter
 from fusecli.run import stream
@@ -69,6 +71,8 @@ class Scores:
         rows: Key to (methods, metrics) float64.
         sizes: Key to height and width.
         types: Side to how many of its files have which type.
+        samples: Key to the samples of each method, by metric, for metrics not over images.
+        targets: Key to the labelled targets as each method shows them, where there are labels.
     """
 
     methods: tuple[str, ...]
@@ -76,6 +80,8 @@ class Scores:
     rows: dict[str, np.ndarray] = field(default_factory=dict)
     sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
     types: dict[str, Counter[str]] = field(default_factory=dict)
+    samples: dict[str, list[dict[str, Samples]]] = field(default_factory=dict)
+    targets: dict[str, list[list[Seen]]] = field(default_factory=dict)
 
     @property
     def keys(self) -> list[str]:
@@ -87,6 +93,15 @@ class Scores:
         shape = (len(self.rows), len(self.methods), len(self.specs))
         return np.array([self.rows[key] for key in self.keys]).reshape(shape)
 
+    def joined(self) -> dict[tuple[int, int], Samples]:
+        """Return the samples of all images, by places of method and metric."""
+        return {
+            (row, column): Samples.joined(self.samples[key][row][spec.key] for key in self.keys)
+            for column, spec in enumerate(self.specs)
+            if spec.samples is not None
+            for row in range(len(self.methods))
+        }
+
 
 class Scorer:
     """Reads cases and measures them.
@@ -96,6 +111,7 @@ class Scorer:
         specs: What to measure.
         rules: How values become grey levels.
         device: Where to compute.
+        labels: Targets, for metrics that need them.
     """
 
     def __init__(
@@ -104,9 +120,11 @@ class Scorer:
         specs: tuple[MetricSpec, ...],
         rules: Rules,
         device: torch.device,
+        labels: Labels | None = None,
     ) -> None:
         self.scores = Scores(tuple(methods), specs)
         self.rules = rules
+        self.labels = labels
         self.device = torch.device("cpu") if device.type == "mps" else device  # it has no float64
 
     @property
@@ -141,7 +159,8 @@ class Scorer:
             for name, picture in pictures.items():
                 self.check_size(name, picture, pictures["vis"], case.key)
             planes = {name: self.planes(name, picture) for name, picture in pictures.items()}
-        rows = []
+        rows, samples, shown = [], [], []
+        targets = self.boxes(case.key, _size(pictures["vis"]), notes)
         types = {name: str(picture.pixels.dtype) for name, picture in pictures.items()}
         for method, path in zip(self.scores.methods, case.fused, strict=True):
             with watch("read"):
@@ -152,23 +171,48 @@ class Scorer:
                     notes["range.nonfinite"] = f"{method} has NaN or infinite pixels: scored as 0"
                 planes["fused"] = self.planes(method, fused)
             with watch("run"):
-                rows.append(self.measure(planes))
+                parts: dict[str, list[Samples]] = {}
+                rows.append(self.measure(planes, targets, parts))
+                samples.append({key: found[0] for key, found in parts.items()})
+                if targets is not None:
+                    shown += seen(planes["fused"][0], planes["ir"][0], targets)
         if pictures["ir"].pixels.ndim == 3:
             notes["read.colour"] = "infrared images in colour are scored by their luma"
         self.scores.sizes[case.key] = _size(pictures["vis"])
         for name, kind in types.items():
             self.scores.types.setdefault(name, Counter())[kind] += 1
+        self.scores.samples[case.key], self.scores.targets[case.key] = samples, shown
         self.scores.rows[case.key] = np.array(rows)  # last: now the image counts
         return Outcome(case.key, ms=watch.ms, notes=notes)
 
-    def measure(self, planes: dict[str, tuple[Plane, Plane]]) -> list[float]:
-        """Return the value of each metric; `planes` has those of every image by name."""
-        grey = Scene(**{name: pair[0] for name, pair in planes.items()})
-        colour = Scene(**{name: pair[1] for name, pair in planes.items()})
+    def boxes(self, key: str, size: tuple[int, int], notes: dict[str, str]) -> Boxes | None:
+        """Return the targets of a pair; None where there are no labels at all."""
+        if self.labels is None:
+            return None
+        boxes, outside = self.labels.boxes(key, size)
+        if outside:
+            notes["targets.outside"] = "labels outside the image are left out"
+        return (boxes,)
+
+    def measure(
+        self,
+        planes: dict[str, tuple[Plane, Plane]],
+        targets: Boxes | None = None,
+        samples: dict[str, list[Samples]] | None = None,
+    ) -> list[float]:
+        """Return the value of each metric.
+
+        Args:
+            planes: Grey and colour plane of every image by name.
+            targets: Labelled boxes.
+            samples: Gets what metrics are over where that is not images.
+        """
+        grey = Scene(**{name: pair[0] for name, pair in planes.items()}, targets=targets)
+        colour = Scene(**{name: pair[1] for name, pair in planes.items()}, targets=targets)
         if self.rules.compute == "rgb":
             grey = colour
         with torch.inference_mode():
-            values = measure(self.scores.specs, grey, colour)
+            values = measure(self.scores.specs, grey, colour, samples)
         return torch.cat([values[spec.key] for spec in self.scores.specs]).tolist()
 
     def planes(self, name: str, picture: Picture) -> tuple[Plane, Plane]:

@@ -11,8 +11,8 @@ import csv
 import io
 import math
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from html import escape
 from typing import Literal
@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fusecli.metrics import MetricSpec
+from fusecli.metrics import MetricSpec, Samples
 from fusecli.text import visible
 
 Kind = Literal["text", "csv", "md", "latex", "html"]
@@ -43,50 +43,77 @@ class Board:
         keys: The images.
         values: (images, methods, metrics), NaN where undefined. Infinite values count as undefined
             in every statistic.
+        samples: (method, metric) to what a metric's statistics are over where that is not images.
     """
 
     methods: tuple[str, ...]
     specs: tuple[MetricSpec, ...]
     keys: tuple[str, ...]
     values: np.ndarray
+    samples: Mapping[tuple[int, int], Samples] = field(default_factory=dict)
 
     @cached_property
     def counts(self) -> np.ndarray:
-        """How many images each mean is taken over, (methods, metrics)."""
+        """How many images, surfaces or targets each mean is taken over, (methods, metrics)."""
         counts: np.ndarray = np.isfinite(self.values).sum(0)
+        for place, samples in self.samples.items():
+            counts[place] = len(samples.values)
         return counts
 
-    def _over_images(self, statistic: Literal["mean", "std", "median"]) -> np.ndarray:
+    def _over_all(self, statistic: Literal["mean", "std", "median"]) -> np.ndarray:
         result = np.full(self.counts.shape, np.nan)
         for place in zip(*np.nonzero(self.counts), strict=True):
+            if place in self.samples:
+                result[place] = self.samples[place].statistic(statistic)
+                continue
             column = self.values[(slice(None), *place)]
             result[place] = getattr(np, statistic)(column[np.isfinite(column)])
         return result
 
     @cached_property
+    def centres(self) -> np.ndarray:
+        """What tables show and methods are ranked by: means, or medians by a metric's definition.
+
+        (methods, metrics).
+        """
+        by_median = [spec.centre == "median" for spec in self.specs]
+        return np.where(by_median, self.medians, self.means)
+
+    @property
+    def basis(self) -> str:
+        """What the centres are taken over, in words."""
+        pairs = len(self.keys)
+        parts = [f"mean over {pairs} pair{'s' if pairs != 1 else ''}"]
+        for unit in ("surfaces", "targets"):
+            columns = [i for i, spec in enumerate(self.specs) if spec.over == unit]
+            if columns:
+                parts.append(f"{unit}: over {self.counts[:, columns].max()}")
+        return ", ".join(parts)
+
+    @cached_property
     def means(self) -> np.ndarray:
         """(methods, metrics)."""
-        return self._over_images("mean")
+        return self._over_all("mean")
 
     @cached_property
     def deviations(self) -> np.ndarray:
-        """Standard deviations over images, divided by their number: (methods, metrics)."""
-        return self._over_images("std")
+        """Standard deviations, divided by the number of values: (methods, metrics)."""
+        return self._over_all("std")
 
     @cached_property
     def medians(self) -> np.ndarray:
         """(methods, metrics)."""
-        return self._over_images("median")
+        return self._over_all("median")
 
     @cached_property
     def ranks(self) -> np.ndarray:
-        """The place of each method by its mean, 1 the best; equal means share the mean place.
+        """The place of each method by its centre, 1 the best; equals share the mean place.
 
-        (methods, metrics), NaN without a mean.
+        (methods, metrics), NaN without a centre.
         """
-        ranks = np.full(self.means.shape, np.nan)
+        ranks = np.full(self.centres.shape, np.nan)
         for column, spec in enumerate(self.specs):
-            badness = np.array([spec.badness(mean) for mean in self.means[:, column]])
+            badness = np.array([spec.badness(centre) for centre in self.centres[:, column]])
             for row, own in enumerate(badness):
                 if np.isfinite(own):
                     better, equal = (badness < own).sum(), (badness == own).sum()
@@ -108,7 +135,7 @@ class Board:
         if len(self.methods) < 2:
             return ""
         spec = None if column < 0 else self.specs[column]
-        column_values = self.mean_ranks if spec is None else self.means[:, column]
+        column_values = self.mean_ranks if spec is None else self.centres[:, column]
         badness = [value if spec is None else spec.badness(value) for value in column_values]
         levels = sorted({value for value in badness if math.isfinite(value)})
         if not math.isfinite(badness[row]) or len(levels) < 2:
@@ -118,15 +145,15 @@ class Board:
 
     def decimals(self, column: int) -> int:
         """Return the decimal places that show `DIGITS` digits of the largest mean of a metric."""
-        means = self.means[:, column]
-        largest = np.abs(means[np.isfinite(means)]).max(initial=0.0)
+        centres = self.centres[:, column]
+        largest = np.abs(centres[np.isfinite(centres)]).max(initial=0.0)
         if largest == 0:
             return DIGITS - 1
         return int(min(max(DIGITS - 1 - math.floor(math.log10(largest)), 0), 8))
 
     def cell(self, row: int, column: int) -> str:
         """Return one mean as text; column -1 is the mean rank."""
-        value = self.mean_ranks[row] if column < 0 else self.means[row, column]
+        value = self.mean_ranks[row] if column < 0 else self.centres[row, column]
         places = 2 if column < 0 else self.decimals(column)
         return f"{value:.{places}f}" if math.isfinite(value) else ""
 
@@ -179,6 +206,11 @@ def _full(value: float) -> float | str:
     return float(value) if math.isfinite(value) else ""
 
 
+def rows_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Return rows at full precision below their columns."""
+    return _csv([columns, *rows])
+
+
 def per_image_csv(board: Board) -> str:
     """Return every value at full precision, one row per method and image."""
     rows: list[list[object]] = [["method", "key", *(spec.key for spec in board.specs)]]
@@ -214,7 +246,7 @@ def table_csv(board: Board) -> str:
     rows: list[list[object]] = [["method", *(spec.key for spec in board.specs), *rank]]
     for row, method in enumerate(board.methods):
         ranks = [_full(board.mean_ranks[row])] if rank else []
-        rows.append([method, *map(_full, board.means[row]), *ranks])
+        rows.append([method, *map(_full, board.centres[row]), *ranks])
     return _csv(rows)
 
 
@@ -244,7 +276,12 @@ LATEX_SPECIAL = str.maketrans(
         "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
     }
 )  # fmt: skip
-LATEX_ARROWS = {"higher": r"$\uparrow$", "lower": r"$\downarrow$", "zero": r"$\to 0$"}
+LATEX_ARROWS = {
+    "higher": r"$\uparrow$",
+    "lower": r"$\downarrow$",
+    "zero": r"$\to 0$",
+    "one": r"$\to 1$",
+}
 
 
 def _latex(text: str) -> str:
@@ -262,7 +299,7 @@ def latex(board: Board) -> str:
     if -1 in board.shown:
         heads, keys = [*heads, "mean"], [*keys, r"rank $\downarrow$"]
     lines = [
-        rf"% mean over {len(board.keys)} pairs; needs \usepackage{{booktabs}}",
+        rf"% {board.basis}; needs \usepackage{{booktabs}}",
         rf"\begin{{tabular}}{{l{'r' * len(heads)}}}",
         r"\toprule",
         f"Method & {' & '.join(heads)} \\\\",
@@ -315,7 +352,7 @@ def rich_table(board: Board, width: int) -> Table:
 
 
 def _new_table(board: Board) -> Table:
-    notes = [f"mean over {len(board.keys)} pair{'s' if len(board.keys) != 1 else ''}"]
+    notes = [board.basis]
     if len(board.methods) > 1:
         notes.append("* best" + (", + second best" if len(board.methods) > 2 else ""))
     return Table(

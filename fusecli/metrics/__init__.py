@@ -2,8 +2,9 @@
 
 A metric is a function with data. Its parameters say which images it needs, by name (`ir`, `vis`,
 `fused`, `reference`); each is a `Plane`, and the result is (B, C) float64, one value per image and
-channel. (Those of registration take a `transform` instead.) A new one is one decorated function in
-one file, and needs no other line anywhere:
+channel. (Those of registration take a `transform` instead, those of targets labelled boxes too.)
+One over parts of images, such as targets, returns the `Samples` of each image. A new metric is one
+decorated function in one file, and needs no other line anywhere:
 
     @metric("range:grey", label="RG", about="largest less smallest grey level",
             source="our own", range=(0, 255))
@@ -25,8 +26,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -34,12 +36,49 @@ from fusecli.errors import UsageError
 from fusecli.metrics.scene import Plane, Scene, grey_levels
 
 __all__ = [
-    "GROUPS", "MetricSpec", "Plane", "Scene", "find", "grey_levels", "keys", "measure", "metric",
-    "select",
+    "GROUPS", "MetricSpec", "Plane", "Samples", "Scene", "find", "grey_levels", "keys", "measure",
+    "metric", "select",
 ]  # fmt: skip
 
-Direction = Literal["higher", "lower", "zero"]
-ARROWS: dict[Direction, str] = {"higher": "↑", "lower": "↓", "zero": "→0"}
+Direction = Literal["higher", "lower", "zero", "one"]
+ARROWS: dict[Direction, str] = {"higher": "↑", "lower": "↓", "zero": "→0", "one": "→1"}
+Unit = Literal["images", "surfaces", "targets"]
+Centre = Literal["mean", "median"]
+
+
+class Samples(NamedTuple):
+    """The values of a metric's parts, such as the targets of an image.
+
+    Args:
+        values: (N,) float64.
+        weights: (N,) float64: what each counts in the mean.
+    """
+
+    values: np.ndarray
+    weights: np.ndarray
+
+    @classmethod
+    def of(cls, pairs: Iterable[tuple[float, float]]) -> Samples:
+        """Return samples from value and weight of each."""
+        table = np.array(list(pairs), np.float64).reshape(-1, 2)
+        return cls(table[:, 0], table[:, 1])
+
+    @classmethod
+    def joined(cls, several: Iterable[Samples]) -> Samples:
+        """Return all of them as one."""
+        lists = [cls.of(()), *several]
+        return cls(*(np.concatenate(part) for part in zip(*lists, strict=True)))
+
+    def statistic(self, which: Literal["mean", "std", "median"]) -> float:
+        """Return one number for all; NaN without any."""
+        if not self.values.size:
+            return math.nan
+        if which == "median":
+            return float(np.median(self.values))
+        mean = float(np.average(self.values, weights=self.weights))
+        if which == "mean":
+            return mean
+        return math.sqrt(np.average((self.values - mean) ** 2, weights=self.weights))
 
 
 @dataclass(frozen=True)
@@ -59,6 +98,10 @@ class MetricSpec:
         colour: True for conventions that score red, green and blue apart and take the mean.
         plain: True when the name alone means this convention.
         version: Raised when a change moves its values.
+        over: What its mean over a set is taken over. Where that is not images, `compute` sums up
+            each image, and `samples` has the parts.
+        centre: The statistic that tables show and methods are ranked by.
+        samples: Planes in, `Samples` of each image out; None for metrics over images.
     """
 
     key: str
@@ -73,6 +116,9 @@ class MetricSpec:
     colour: bool = False
     plain: bool = False
     version: int = 1
+    over: Unit = "images"
+    centre: Centre = "mean"
+    samples: Callable[..., list[Samples]] | None = None
 
     @property
     def name(self) -> str:
@@ -86,7 +132,8 @@ class MetricSpec:
 
     def badness(self, value: float) -> float:
         """Return a number that is smaller for better values, for ranking."""
-        return {"higher": -value, "lower": value, "zero": abs(value)}[self.direction]
+        off = {"higher": -value, "lower": value, "zero": abs(value), "one": abs(value - 1)}
+        return off[self.direction]
 
 
 _REGISTERED: dict[str, MetricSpec] = {}
@@ -104,19 +151,26 @@ def metric(
     colour: bool = False,
     plain: bool = False,
     version: int = 1,
-) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
+    over: Unit = "images",
+    centre: Centre = "mean",
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register a function as a metric; may be applied several times to one function.
 
     See `MetricSpec` for the arguments. What it needs is read from the function's parameters.
     """
 
-    def register(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def register(function: Callable[..., Any]) -> Callable[..., Any]:
+        def summed_up(*images: Any) -> Tensor:
+            values = [parts.statistic(centre) for parts in function(*images)]
+            return images[0].pixels.new_tensor(values)[:, None]
+
+        parted = over != "images"
         needs = tuple(inspect.signature(function).parameters)
         if key in _REGISTERED:
             raise ValueError(f"two metrics are called {key}")
         _REGISTERED[key] = MetricSpec(
-            key, label, about, source, function, needs, direction, range, min_size, colour, plain,
-            version,
+            key, label, about, source, summed_up if parted else function, needs, direction, range,
+            min_size, colour, plain, version, over, centre, function if parted else None,
         )  # fmt: skip
         return function
 
@@ -157,6 +211,9 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "en:gray", "sd:gray", "sf:mean", "ag:mean", "mi:bits", "cc:mean", "scd:sum", "mse:gray",
         "psnr:std",
     ),
+    # What fusion is for: on whole pictures, and on labelled targets.
+    "purpose": ("uneven", "level", "halo", "kept:ir", "kept:vis"),
+    "targets": ("contrast", "contrast:half", "sign", "auc"),
     # Transforms against the truth.
     "registration": (
         "epe:mean", "epe:median", "epe:p95", "corner:mean", "success:1", "success:3", "success:5",
@@ -166,6 +223,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
 NEEDED = {
     "ir": "infrared images", "vis": "visible images", "fused": "fused images",
     "reference": "ground truth, --reference DIR", "transform": "true transforms, --truth DIR",
+    "targets": "labelled targets, --targets FILE",
 }  # fmt: skip
 
 
@@ -208,6 +266,12 @@ def find(name: str) -> MetricSpec:
     )
 
 
+def _at_hand(spec: MetricSpec, images: set[str]) -> MetricSpec:
+    """Return the metric, or the one of its name that the images allow: `auc` of transforms."""
+    other = [s for s in _registry().values() if s.name == spec.key and images.issuperset(s.needs)]
+    return spec if images.issuperset(spec.needs) or not other else other[0]
+
+
 def select(text: str, images: Iterable[str] = ("ir", "vis", "fused")) -> tuple[MetricSpec, ...]:
     """Return the metrics of a comma-separated list of keys, names and groups, without repeats.
 
@@ -224,7 +288,7 @@ def select(text: str, images: Iterable[str] = ("ir", "vis", "fused")) -> tuple[M
         if word == "all":
             specs = [spec for spec in _registry().values() if at_hand.issuperset(spec.needs)]
         else:
-            specs = [find(key) for key in GROUPS.get(word, (word,))]
+            specs = [_at_hand(find(key), at_hand) for key in GROUPS.get(word, (word,))]
         chosen.update((spec.key, spec) for spec in specs)
     for spec in chosen.values():
         if lacking := [image for image in spec.needs if image not in at_hand]:
@@ -243,7 +307,10 @@ LARGE = 1 << 22  # pixels in a batch from which memory counts more than time
 
 
 def measure(
-    specs: Iterable[MetricSpec], grey: Scene, colour: Scene | None = None
+    specs: Iterable[MetricSpec],
+    grey: Scene,
+    colour: Scene | None = None,
+    samples: dict[str, list[Samples]] | None = None,
 ) -> dict[str, Tensor]:
     """Compute metrics over one batch; what several of them need is worked out once.
 
@@ -256,6 +323,7 @@ def measure(
         grey: Planes of one channel.
         colour: The same images with their colours, for conventions that score channels apart.
             None means that they have none.
+        samples: Gets those of each image for metrics that are not over images, by key.
 
     Returns:
         Key to (B,) float64. NaN where a metric is not defined: an image below its smallest size, or
@@ -271,6 +339,8 @@ def measure(
                 value = planes[0].pixels.new_full(planes[0].pixels.shape[:1], torch.nan)
             else:
                 value = spec.compute(*planes).mean(-1)
+            if samples is not None and spec.samples is not None:
+                samples[spec.key] = spec.samples(*planes)
             results[spec.key] = value
         for plane in grey.planes + (colour.planes if colour else ()):
             if plane.pixels.numel() >= LARGE:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from fusecli.metrics.targets import Boxes
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -67,12 +70,14 @@ class Scene:
         vis: Visible.
         fused: The result to be scored.
         reference: Ground truth, for full-reference metrics.
+        targets: Labelled boxes of each image, for metrics of targets.
     """
 
     ir: Plane
     vis: Plane
     fused: Plane | None = None
     reference: Plane | None = None
+    targets: Boxes | None = None
 
     @property
     def planes(self) -> tuple[Plane, ...]:

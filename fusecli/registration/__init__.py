@@ -1,12 +1,14 @@
 """How a moving image lies on a fixed one: methods and transforms by name.
 
     features    the direction of edges, which both cameras see
-    ngf         exhaustive search for rotation, scale and shift
+    frames      constant frames, which are no evidence
+    search      exhaustive search for rotation, scale and shift (the method `ngf`)
     blocks      local agreement by cell and shift, and models that most cells agree on
     refine      from a rough similarity to a precise matrix
     dense       from a matrix to a smooth field
     classical   what other tools offer: ecc, mi, phase, feature, flow
-    score       the independent judge that accepts or refuses
+    candidates  what the methods offer, and decoys that cannot be right
+    judge       the independent judge that accepts or refuses
     estimate    one call that does it all
     transform   the file format `fusecli/transform/1`
     rig         one robust transform for a folder
@@ -91,7 +93,21 @@ class Estimation:
     ] = "auto"
     init: Annotated[
         str | None,
-        flag("Registration", "--init", metavar="FILE", help="Transform to begin from."),
+        flag(
+            "Registration",
+            "--init",
+            metavar="FILE",
+            help="Transform to begin from, or a bare 3x3 matrix, fixed to moving.",
+        ),
+    ] = None
+    fov_ratio: Annotated[
+        float | None,
+        flag(
+            "Registration",
+            "--fov-ratio",
+            metavar="R",
+            help="Begin where the visible camera sees R times as wide as the infrared one.",
+        ),
     ] = None
     apply: Annotated[
         str | None,

@@ -18,13 +18,19 @@ from fusecli.errors import InputError
 from fusecli.fields import Matrix, field_matrix, inside
 from fusecli.images import Picture
 from fusecli.outcome import Outcome, RunReport
-from fusecli.registration import Resampling
-from fusecli.registration import judge as score
-from fusecli.registration.estimate import Estimate, estimate
+from fusecli.registration import Resampling, judge
+from fusecli.registration.candidates import centred
+from fusecli.registration.estimate import Attempt, Estimate, estimate
 from fusecli.registration.features import rescale
 from fusecli.registration.learned import LearnedRegister
 from fusecli.registration.move import move, soft_edge
 from fusecli.registration.transform import Transform, check_sizes, load
+
+REMEDIES = (
+    "fusecli register takes --fov-ratio R or --init FILE where the views differ, a simpler"
+    " --transform such as similarity, and --fixed ir;"
+    " --on-reject identity passes refused pairs on as they are"
+)
 
 _FADE = 0.06  # how far brightness goes on where data ends, as a share of the shorter side
 
@@ -36,7 +42,9 @@ class Alignment:
     Args:
         method: One of `registration.METHODS`.
         transform: One of `registration.TRANSFORMS`.
-        start: Transform to begin from; its matrix, for the size of the images at hand.
+        start: Transform to begin from; its matrix, for the size of the images at hand. Or the
+            matrix itself, fixed to moving.
+        view: How many times wider the fixed camera sees than the moving one; a start as well.
         max_side: Longer side of the working images.
         min_gain: Rise of the agreement below which a result is refused.
         stored: A transform file, or a folder of them by key: nothing is estimated then.
@@ -47,13 +55,14 @@ class Alignment:
 
     method: str = "auto"
     transform: str = "auto"
-    start: Transform | None = None
+    start: Transform | Matrix | None = None
     max_side: int = 1024
     min_gain: float = 0.0
     stored: Path | None = None
     rig: Transform | None = None
     on_reject: Literal["fail", "identity"] = "fail"
     learned: LearnedRegister | None = None
+    view: float | None = None
 
     def of(self, key: str, fixed: np.ndarray, moving: np.ndarray) -> Transform:
         """Return the transform of one pair.
@@ -73,7 +82,8 @@ class Alignment:
             check_sizes(self.rig, fixed.shape, moving.shape)
             return self._checked(_renamed(self.rig, key), "the camera rig could not be registered")
         found = self.estimate(fixed, moving, self.transform)
-        return self._checked(as_transform(found, key, fixed.shape, moving.shape), found.refusal)
+        why = "; tried ".join(filter(None, (found.refusal, ", ".join(map(str, found.attempts)))))
+        return self._checked(as_transform(found, key, fixed.shape, moving.shape), why)
 
     def estimate(self, fixed: np.ndarray, moving: np.ndarray, transform: str) -> Estimate:
         """Return what the method finds for one pair, accepted or not.
@@ -96,8 +106,12 @@ class Alignment:
 
     def _start_for(self, fixed: Sequence[int], moving: Sequence[int]) -> Matrix | None:
         """Return the matrix to begin from, for images of these sizes; None to begin anywhere."""
+        if self.view is not None:
+            return centred(self.view * moving[1] / fixed[1], fixed, moving)
         if self.start is None:
             return None
+        if not isinstance(self.start, Transform):
+            return self.start
         matrix = self.start.matrix
         if matrix is None:
             matrix = field_matrix(self.start.displacement())
@@ -111,7 +125,11 @@ class Alignment:
             if name not in ("stored", "rig", "start", "learned")
         }
         return plain | {
-            "init": self.start and self.start.document(None),
+            "init": self.start.document(None)
+            if isinstance(self.start, Transform)
+            else self.start
+            if self.start is None
+            else self.start.tolist(),
             "apply": self._digest(),
             "rig": self.rig and self.rig.document(None),
             "register": self.learned and self.learned.sha256,
@@ -150,7 +168,7 @@ class Alignment:
         raise InputError(
             f"'{transform.key}' was not registered: {refusal}",
             code="register.rejected",
-            hint="--on-reject identity passes such pairs on as they are",
+            hint=REMEDIES,
             details={"score": transform.score},
         )
 
@@ -192,6 +210,12 @@ def note_transform(transform: Transform, outcome: Outcome) -> None:
         "accepted": transform.accepted,
         "displacement_px": round(transform.mean_displacement(), 3),
     }
+    tried = (transform.score or {}).get("tried", [])
+    if tried:
+        outcome.record["tried"] = tried
+        outcome.decisions.append(
+            f"{transform.key}: {', '.join(str(Attempt(**attempt)) for attempt in tried)}"
+        )
     if not transform.accepted:
         outcome.notes["register.rejected"] = (
             f"'{outcome.key}' was not registered and is passed on as it is"
@@ -274,10 +298,11 @@ def as_transform(
         accepted=found.accepted,
         method=found.method,
         score={
-            "name": score.NAME,
+            "name": judge.NAME,
             "before": round(found.before, 6),
             "after": round(found.after, 6),
             "confidence": round(found.confidence, 3),
+            "tried": [attempt._asdict() for attempt in found.attempts],
         },
     )
 

@@ -16,6 +16,7 @@ from fusecli.options import Side
 from fusecli.outcome import Outcome, Stopwatch
 from fusecli.registration import Choices, Resampling
 from fusecli.registration.align import (
+    REMEDIES,
     Alignment,
     as_transform,
     luma_of,
@@ -124,7 +125,8 @@ def estimate_rig(alignment: Alignment, fixed_side: Side, jobs: Plan) -> Transfor
     """Return the one transform that the pairs of a fixed rig agree on.
 
     Raises:
-        InputError: `register.rig`: the sizes differ; or the first unreadable image.
+        InputError: `register.rig`: the sizes differ; `register.rejected`: the pairs agree on
+            nothing; or the first unreadable image.
     """
     rig: Rig | None = None
     sizes: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
@@ -134,7 +136,7 @@ def estimate_rig(alignment: Alignment, fixed_side: Side, jobs: Plan) -> Transfor
             sizes = fixed.shape, moving.shape
             rig = Rig(*sizes, alignment.transform)
         found = alignment.estimate(fixed, moving, alignment.transform if rig.dense else rig.shape)
-        rig.add(found, fixed.shape, moving.shape)
+        rig.add(job.key, found, fixed.shape, moving.shape)
     if rig is None:
         raise InputError(
             "there is nothing to register",
@@ -142,8 +144,20 @@ def estimate_rig(alignment: Alignment, fixed_side: Side, jobs: Plan) -> Transfor
             hint="name folders that hold images, or a list with a line for each pair",
         )
     agreed = rig.agree()
+    if not agreed.accepted and alignment.on_reject == "fail":
+        raise InputError(
+            f"the camera rig could not be registered: {agreed.refusal}",
+            code="register.rejected",
+            facts=rig.refused,
+            hint=REMEDIES,
+        )
     transform = as_transform(agreed, "rig", *sizes)
-    details = {"pairs": rig.seen, "registered": len(rig.accepted), "refusal": agreed.refusal}
+    details = {
+        "pairs": rig.seen,
+        "registered": len(rig.accepted),
+        "refusal": agreed.refusal,
+        "refused": rig.refused,
+    }
     return replace(transform, parameters=details)
 
 

@@ -19,8 +19,16 @@ Mask = NDArray[np.bool_]
 NAME = "mind"
 CONFIDENT = 3.5
 """A registration below this is refused; wrong pairs of scenes stay below it (see `confidence`)."""
-CONFIDENT_FAR = 4.0
+CONFIDENT_FAR = 4.5
 """The same for what was found among all angles, scales and shifts: more tries, more chance hits."""
+CONFIDENT_LATER = 4.0
+"""The same for what another method found where the search found nothing."""
+CONFIDENT_FRACTION = 5.0
+"""The same for what was found where one camera sees a fraction of the other's view."""
+BEYOND_DOUBT = 7.0
+"""Above it nothing wrong was ever seen; below it a result must also stand out from its decoys."""
+WIDER = 2.0
+"""A view of this many times the other's area is too wide to be judged on its own grid."""
 
 _RINGS = (8, 12, 16, 20)
 _DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1))
@@ -34,10 +42,9 @@ class Evidence(NamedTuple):
     Args:
         agreement: Correlation of the descriptors, -1..1; 0 where there is nothing to compare.
         confidence: By how many standard deviations the agreement exceeds that at 32 wrong places,
-            8 to 20 px away. Of 320 pairs of unrelated scenes, registered to each other, one
-            reached 3.5; of 160 that belong together, all but a noise picture and a night scene
-            did. A dense field bends until chance edges agree, so this is asked of the matrix.
-        overlap: Share of the fixed image that is covered, 0..1.
+            8 to 20 px away. A dense field bends until chance edges agree, so this is asked of
+            the matrix.
+        overlap: Share of the image with the narrower view that both see, 0..1.
     """
 
     agreement: float
@@ -85,8 +92,7 @@ def judge(fixed: Image, moved: Image, covered: Image) -> Evidence:
     wrong = [one.agreement(other, ring * y, ring * x) for ring in rings for y, x in _DIRECTIONS]
     spread = float(np.std(wrong))
     confidence = (right - float(np.mean(wrong))) / spread if spread > 0 else 0.0
-    overlap = float((covered > 0.99).mean())
-    return Evidence(right, confidence, overlap)
+    return Evidence(right, confidence, float((covered > 0.99).mean()))
 
 
 def agreement(fixed: Image, moved: Image, where: Mask) -> float:

@@ -35,9 +35,10 @@ class Rig:
         self.corners: list[Points] = []
         self.fields: list[Image] = []
         self.accepted: list[Estimate] = []
+        self._reasons: dict[str, list[str]] = {}
         self.seen = 0
 
-    def add(self, found: Estimate, fixed: Sequence[int], moving: Sequence[int]) -> None:
+    def add(self, key: str, found: Estimate, fixed: Sequence[int], moving: Sequence[int]) -> None:
         """Take the estimate of one pair into account.
 
         Raises:
@@ -52,6 +53,7 @@ class Rig:
             )
         self.seen += 1
         if not found.accepted:
+            self._reasons.setdefault(found.refusal, []).append(key)
             return
         self.corners.append(carry(found.matrix, corners(self.fixed)))
         if self.dense and found.field is not None:
@@ -60,6 +62,14 @@ class Rig:
             coarse = cv2.resize(rest, (columns, rows), interpolation=cv2.INTER_AREA)
             self.fields.append(np.asarray(coarse, np.float32))
         self.accepted.append(replace(found, field=None))
+
+    @property
+    def refused(self) -> list[str]:
+        """Return a line for each reason why pairs were left out: how many, why, the first key."""
+        return [
+            f"{len(keys)} of {self.seen}: {why} ('{keys[0]}'{' and others' if keys[1:] else ''})"
+            for why, keys in self._reasons.items()
+        ]
 
     def agree(self) -> Estimate:
         """Return the median of what the accepted pairs say, refused where they say nothing alike.

@@ -41,6 +41,8 @@ class Candidate(NamedTuple):
 
 NARROW = Range(128, tuple(range(-9, 10, 3)), (0.9, 0.95, 1.0, 1.05, 1.1), 0.15)
 WIDE = Range(96, tuple(range(-12, 13, 4)), tuple(1.08**k for k in range(-9, 10)), 0.6)
+FRACTION = Range(80, tuple(range(-8, 9, 4)), tuple(1.1**-k for k in range(4, 17)), 0.8)
+"""Where the fixed camera sees between two thirds and a fifth of what the moving one sees."""
 
 
 def search(

@@ -185,6 +185,26 @@ def load(path: Path) -> Transform:
     )
 
 
+def load_start(path: Path) -> Transform | Matrix:
+    """Return a transform file, or the bare matrix, fixed to moving, of a JSON or text file.
+
+    Raises:
+        InputError: As `load`.
+    """
+    try:
+        text = path.read_text()
+        rows = json.loads(text) if text.lstrip().startswith("[") else None
+        if rows is None and not text.lstrip().startswith("{"):
+            rows = [line.replace(",", " ").split() for line in text.splitlines() if line.strip()]
+    except (OSError, ValueError, RecursionError):
+        rows = None  # load says what is wrong
+    if rows is None:
+        return load(path)
+    if isinstance(rows, list) and len(rows) == 2:
+        rows = [*rows, [0, 0, 1]]
+    return _matrix(path, rows, (2, 2))
+
+
 def check_sizes(transform: Transform, fixed: Sequence[int], moving: Sequence[int]) -> None:
     """Refuse a transform that was made for images of another size.
 

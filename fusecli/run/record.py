@@ -317,7 +317,11 @@ class Manifest:
                 line["status"] = "failed"
         if outcome.error is not None:
             why = outcome.error
-            problem = {"code": why.code, "message": why.message, "hint": why.hint}
+            problem: dict[str, Any] = {
+                "code": why.code, "message": why.message, "hint": why.hint,
+            }  # fmt: skip
+            if why.details:
+                problem["details"] = why.details
             line |= {"fp": self.fp, "error": problem}
         elif out in self.record.known and self.record.known[out].ours:
             return outcome  # skipped, and this shard's own record says why

@@ -142,6 +142,8 @@ def run(
                 report.add(outcome)
                 progress.item(outcome)
                 reporter.item(outcome)
+                for line in outcome.decisions:
+                    reporter.detail(line)
         except BaseException as error:
             stop.requested = True
             for _, outcome in outcomes:  # what is in flight is dropped without a trace
