@@ -252,7 +252,8 @@ ELSEWHERE = {
     "weights.differ": "test_clusters.py",
 }
 WARNINGS = {
-    "metadata.grid", "range.flat", "range.nonfinite", "range.saturated", "read.pages",
+    "metadata.grid", "range.flat", "range.nonfinite", "range.saturated", "range.stray",
+    "read.pages", "read.palette", "read.swapped",
     "targets.outside", "targets.unknown", "weights.random",
 }  # fmt: skip
 AREAS = (
