@@ -61,7 +61,7 @@ def serve(address: str) -> None:
     from fusecli.evaluation import scoring  # noqa: F401
     from fusecli.fusion import run as folder  # noqa: F401
     from fusecli.metrics import select
-    from fusecli.registration import run as registering  # noqa: F401
+    from fusecli.registration import item as registering  # noqa: F401
 
     select("all", ("ir", "vis", "fused", "reference"))
     listener = socket.socket(socket.AF_UNIX)
