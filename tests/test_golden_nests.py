@@ -210,7 +210,7 @@ def test_rfn_nest_official_structure_term_needs_its_crop(rfn: rfn_nest.RfnNest) 
         *pair, *pair, options={"ssim": "official", "normalise": "image", "w_ir": 1.0, "w_vis": 1.0}
     )
     with pytest.raises(UsageError, match="at least 176 pixels, not 32") as caught:
-        rfn_nest.fusion_loss(rfn, sample)
+        rfn_nest.fusion_loss(rfn, sample)["detail"]
     assert caught.value.code == "train.crop"
 
 
