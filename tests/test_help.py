@@ -56,7 +56,7 @@ def test_help_says_what_a_value_may_be(monkeypatch, capsys):
     assert " -o, --out PATH Folder; or a file for one item, or - for stdout. [required] " in text
     assert " --quality N Of JPEG and WebP. [1 to 100; default: 95] " in text
     assert (
-        " --grid KIND Whose grid and metadata the result takes. [vis | ir; default: vis] " in text
+        " --grid KIND Whose grid and metadata the result takes. [ir | vis; default: vis] " in text
     )
     assert " -j, --jobs N Reading and writing threads. [default: auto; env: FUSECLI_JOBS] " in text
     assert " -r, --recursive Descend into folders. --pairs FILE " in text
