@@ -16,8 +16,6 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-os.environ["FUSECLI_OPS"] = "eager"  # the definitions: a part is replaced in them
-
 import torch
 from torch import Tensor
 
@@ -150,6 +148,7 @@ def main() -> None:
     parser.add_argument("-m", "--model", action="append", help="network; all with weights if none")
     parser.add_argument("--pairs", type=int, default=8, help="how many pairs, by default 8")
     args = parser.parse_args()
+    os.environ["FUSECLI_OPS"] = "eager"  # the definitions: a part is replaced in them
     names = args.model or sorted({entry.model for entry in checkpoint.entries()})
     print(report(names, scenes(args.data, args.pairs)))
 
